@@ -1,0 +1,1 @@
+//! Event objects: futexes, eventfd, signalfd, timerfd, epoll, poll, inotify.

@@ -1,0 +1,206 @@
+//! Open files.
+
+use super::path::Path;
+use crate::mm::PageObject;
+use crate::uio::{IoDst, IoSrc};
+use crate::wait::{Events, POLLIN, POLLOUT, POLLRDNORM, POLLWRNORM, PollTable};
+use crate::{Errno, Result, SysResult, Task};
+use alloc::sync::Arc;
+use bastide_base::sync::Mutex;
+use core::any::Any;
+use core::sync::atomic::{AtomicU32, Ordering};
+
+/// One name in a directory, for `getdents64(2)`.
+#[derive(Clone, Copy, Debug)]
+pub struct Dirent<'a> {
+    pub ino: u64,
+    /// The position *after* this entry, for `lseek(2)`.
+    pub next: u64,
+    /// `DT_*`.
+    pub kind: u8,
+    pub name: &'a [u8],
+}
+
+/// What `mmap(2)` of a file maps.
+#[derive(Clone)]
+pub enum Mappable {
+    /// Pages in the kernel: tmpfs, memfd, shared memory.
+    Pages(Arc<PageObject>),
+    /// A host file.
+    Host(Arc<crate::fs::HostHandle>),
+    /// Zero pages: `/dev/zero`.
+    Zero,
+}
+
+/// What an open object does. The defaults refuse as Linux does for objects without the operation.
+pub trait FileOps: Any + Send + Sync {
+    fn as_any(&self) -> &dyn Any;
+
+    /// Reads at `offset`, or from the object's stream if it has no positions (`None`). Blocks
+    /// unless [`File::nonblocking`]; 0 is end of file.
+    fn read(&self, _t: &Task, _f: &File, _dst: &mut IoDst<'_>, _offset: Option<u64>) -> Result<usize> {
+        Err(Errno::EINVAL)
+    }
+    /// Writes at `offset` or to the stream. `O_APPEND` is handled by the object: a seekable one
+    /// ignores `offset` and returns the new end through [`FileOps::append_position`].
+    fn write(&self, _t: &Task, _f: &File, _src: &mut IoSrc<'_>, _offset: Option<u64>) -> Result<usize> {
+        Err(Errno::EINVAL)
+    }
+    /// Has positions: `lseek(2)` and `pread(2)` work.
+    fn seekable(&self) -> bool {
+        false
+    }
+    /// Present size, for `SEEK_END` and `O_APPEND`.
+    fn size(&self) -> Result<u64> {
+        Err(Errno::ESPIPE)
+    }
+    /// Where a write with `O_APPEND` that just finished left the end.
+    fn append_position(&self) -> Result<u64> {
+        self.size()
+    }
+    /// `SEEK_DATA` (`data`) or `SEEK_HOLE` from `offset`; ENXIO beyond the end.
+    fn seek_data(&self, offset: u64, data: bool) -> Result<u64> {
+        let size = self.size()?;
+        if offset >= size {
+            return Err(Errno::ENXIO);
+        }
+        Ok(if data { offset } else { size })
+    }
+    /// Ready events now; with a table, also registers for changes.
+    fn poll(&self, _f: &File, _table: Option<&mut PollTable>) -> Events {
+        POLLIN | POLLOUT | POLLRDNORM | POLLWRNORM
+    }
+    /// epoll can watch it (`epoll_ctl(2)` EPERM otherwise).
+    fn pollable(&self) -> bool {
+        true
+    }
+    fn ioctl(&self, _t: &Task, _f: &File, _request: u32, _arg: usize) -> SysResult {
+        Err(Errno::ENOTTY)
+    }
+    fn mmap(&self, _f: &File) -> Result<Mappable> {
+        Err(Errno::ENODEV)
+    }
+    fn truncate(&self, _len: u64) -> Result<()> {
+        Err(Errno::EINVAL)
+    }
+    fn fallocate(&self, _mode: u32, _offset: u64, _len: u64) -> Result<()> {
+        Err(Errno::ENODEV)
+    }
+    fn fsync(&self, _data_only: bool) -> Result<()> {
+        Err(Errno::EINVAL)
+    }
+    /// Emits entries from `position` until `emit` says false; EIO-free end is end of directory.
+    fn read_dir(&self, _t: &Task, _position: u64, _emit: &mut dyn FnMut(Dirent<'_>) -> bool) -> Result<()> {
+        Err(Errno::ENOTDIR)
+    }
+    /// A descriptor to it was closed (`close(2)`), by this process.
+    fn flush(&self, _t: &Task, _f: &File) -> Result<()> {
+        Ok(())
+    }
+    /// Status flags changed by `fcntl(F_SETFL)`.
+    fn flags_changed(&self, _f: &File) {}
+    /// `(link text)` of `/proc/pid/fd/N` for objects without a path, such as `pipe:[12]`.
+    fn describe(&self) -> alloc::string::String {
+        alloc::string::String::from("anon_inode:[file]")
+    }
+    /// Attributes of objects without a path (`fstat(2)` of a pipe or socket).
+    fn stat(&self) -> Result<super::Stat> {
+        Ok(super::Stat { mode: 0o600, nlink: 1, blksize: 4096, ..Default::default() })
+    }
+    /// Extra lines of `/proc/pid/fdinfo/N`.
+    fn fdinfo(&self, _out: &mut alloc::string::String) {}
+}
+
+/// An open file description, `open(2)`: what descriptors refer to.
+pub struct File {
+    pub ops: Arc<dyn FileOps>,
+    /// Where it was opened; `None` for pipes, sockets and the like.
+    pub path: Option<Path>,
+    /// `O_*` access mode and status flags.
+    flags: AtomicU32,
+    /// Position.
+    pub pos: Mutex<u64>,
+    /// `F_SETOWN`: pid, negative process group, 0 none; and `F_SETSIG`.
+    pub owner: Mutex<(i32, i32)>,
+}
+
+/// Access mode bits and flags of `open(2)` used everywhere.
+pub const O_ACCMODE: u32 = 3;
+pub const O_WRONLY: u32 = 1;
+pub const O_RDWR: u32 = 2;
+pub const O_APPEND: u32 = 0o2000;
+pub const O_NONBLOCK: u32 = 0o4000;
+pub const O_PATH: u32 = 0o10000000;
+
+impl File {
+    /// A new description with access mode and status `flags`.
+    pub fn new(ops: Arc<dyn FileOps>, path: Option<Path>, flags: u32) -> Arc<File> {
+        Arc::new(File { ops, path, flags: AtomicU32::new(flags), pos: Mutex::new(0), owner: Mutex::new((0, 0)) })
+    }
+
+    /// Access mode and status flags.
+    pub fn flags(&self) -> u32 {
+        self.flags.load(Ordering::Relaxed)
+    }
+
+    /// Replaces the flags in `mask`.
+    pub fn set_flags(&self, mask: u32, value: u32) {
+        let _ = self
+            .flags
+            .fetch_update(Ordering::Relaxed, Ordering::Relaxed, |f| Some((f & !mask) | (value & mask)));
+        self.ops.flags_changed(self);
+    }
+
+    /// `O_NONBLOCK` is set.
+    pub fn nonblocking(&self) -> bool {
+        self.flags() & O_NONBLOCK != 0
+    }
+
+    /// Opened for reading; an `O_PATH` file is not.
+    pub fn readable(&self) -> bool {
+        self.flags() & O_PATH == 0 && self.flags() & O_ACCMODE != O_WRONLY
+    }
+
+    /// Opened for writing.
+    pub fn writable(&self) -> bool {
+        self.flags() & O_PATH == 0 && matches!(self.flags() & O_ACCMODE, O_WRONLY | O_RDWR)
+    }
+
+    /// The object, if it is a `T`.
+    pub fn downcast<T: FileOps>(&self) -> Option<&T> {
+        self.ops.as_any().downcast_ref()
+    }
+
+    /// Reads at the file position and moves it; or from the stream. EBADF if not open for reading.
+    pub fn read(&self, t: &Task, dst: &mut IoDst<'_>) -> Result<usize> {
+        if !self.readable() {
+            return Err(Errno::EBADF);
+        }
+        if !self.ops.seekable() {
+            return self.ops.read(t, self, dst, None);
+        }
+        let mut pos = self.pos.lock();
+        let n = self.ops.read(t, self, dst, Some(*pos))?;
+        *pos += n as u64;
+        Ok(n)
+    }
+
+    /// Writes at the file position (or the end, `O_APPEND`) and moves it; or to the stream.
+    pub fn write(&self, t: &Task, src: &mut IoSrc<'_>) -> Result<usize> {
+        if !self.writable() {
+            return Err(Errno::EBADF);
+        }
+        if !self.ops.seekable() {
+            return self.ops.write(t, self, src, None);
+        }
+        let mut pos = self.pos.lock();
+        let n = self.ops.write(t, self, src, Some(*pos))?;
+        *pos = if self.flags() & O_APPEND != 0 { self.ops.append_position()? } else { *pos + n as u64 };
+        Ok(n)
+    }
+
+    /// Ready events.
+    pub fn poll(&self, table: Option<&mut PollTable>) -> Events {
+        self.ops.poll(self, table)
+    }
+}

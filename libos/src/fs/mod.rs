@@ -1,0 +1,17 @@
+//! Files: the virtual file system and the file systems under it.
+//!
+//! [`Inode`] is what a file system implements, [`FileOps`] what an open object implements (files,
+//! pipes, sockets, event objects alike), [`File`] is Linux's open file description, and
+//! [`FdTable`] maps descriptors to them. Paths are walked in [`path`].
+
+pub mod fd;
+pub mod file;
+pub mod host;
+pub mod inode;
+pub mod path;
+
+pub use fd::{Fd, FdFlags, FdTable};
+pub use file::{Dirent, File, FileOps, Mappable};
+pub use host::HostHandle;
+pub use inode::{FileSystem, Inode, Kind, SetAttr, Stat, StatFs, Xattr};
+pub use path::{FsInfo, Path};

@@ -1,0 +1,1 @@
+//! System V and POSIX inter-process communication, and pipes.

@@ -1,0 +1,1 @@
+//! Programs: ELF files and scripts, and the stack they start with.

@@ -1,0 +1,1 @@
+//! A mock platform for unit tests.

@@ -1,0 +1,73 @@
+//! Sleeping and waking.
+
+use crate::HostFd;
+use core::sync::atomic::{AtomicU32, Ordering};
+
+/// A thread's sleeping place: one permit, as `std::thread::park`.
+///
+/// A thread parks only on its own place. An [`Parking::unpark`] that comes before the
+/// [`Parking::park`] makes that park return at once.
+#[derive(Debug, Default)]
+pub struct Park {
+    /// A [`ParkState`] as a number; a platform may wait on it as a futex word.
+    pub state: AtomicU32,
+    /// The thread to interrupt when it sleeps in a host call; the platform's business.
+    pub thread: AtomicU32,
+}
+
+/// The values of [`Park::state`].
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[repr(u32)]
+pub enum ParkState {
+    /// Awake, no permit.
+    Running = 0,
+    /// Awake or about to be, with a permit.
+    Notified = 1,
+    /// Asleep on the word.
+    Parked = 2,
+    /// Asleep in a host call that waits for host descriptors.
+    Polling = 3,
+}
+
+impl Park {
+    /// A place with no permit.
+    pub const fn new() -> Self {
+        Park { state: AtomicU32::new(0), thread: AtomicU32::new(0) }
+    }
+
+    /// Takes the permit if there is one.
+    pub fn take(&self) -> bool {
+        self.state.swap(ParkState::Running as u32, Ordering::AcqRel) == ParkState::Notified as u32
+    }
+}
+
+/// A host descriptor that a sleeping thread also waits for, with `poll(2)` event bits.
+#[derive(Clone, Copy, Debug)]
+pub struct HostPoll {
+    pub fd: HostFd,
+    pub events: u16,
+    /// What the host reported; only bits of `events` and POLLERR, POLLHUP, POLLNVAL.
+    pub revents: u16,
+}
+
+/// Sleeping and waking.
+pub trait Parking {
+    /// Sleeps until a permit is there (and takes it), until the monotonic `deadline` in
+    /// nanoseconds, or until one of `hosts` is ready. May return early for no reason.
+    fn park(&self, park: &Park, deadline: Option<u64>, hosts: &mut [HostPoll]);
+    /// Gives the permit and wakes the thread.
+    fn unpark(&self, park: &Park);
+    /// Sleeps while `word` is `expected`: the slow path of kernel locks.
+    fn word_wait(&self, word: &AtomicU32, expected: u32);
+    /// Wakes up to `count` threads in [`Parking::word_wait`].
+    fn word_wake(&self, word: &AtomicU32, count: u32);
+    /// Asks which of `hosts` are ready, without waiting.
+    fn poll_now(&self, hosts: &mut [HostPoll]);
+    /// Makes a host readiness set (`epoll_create(2)`), itself pollable.
+    fn readiness_new(&self) -> crate::Result<HostFd>;
+    /// Adds or changes (`Some(events)`, `EPOLL*` bits, and a cookie) or removes (`None`) a
+    /// descriptor.
+    fn readiness_set(&self, set: HostFd, fd: HostFd, events: Option<(u32, u64)>) -> crate::Result<()>;
+    /// Takes ready descriptors as `(events, cookie)` without waiting; returns how many.
+    fn readiness_take(&self, set: HostFd, out: &mut [(u32, u64)]) -> crate::Result<usize>;
+}

@@ -28,7 +28,9 @@ pub struct Kernel {
 
 /// The kernel; it exists from [`init`] on.
 pub fn kernel() -> &'static Kernel {
-    KERNEL.get().expect("kernel::init runs before anything else")
+    KERNEL
+        .get()
+        .expect("kernel::init runs before anything else")
 }
 
 /// The platform.

@@ -30,7 +30,10 @@ pub fn read_iov(t: &Task, addr: UserAddr, count: usize) -> Result<Vec<IoVec>> {
             return Err(Errno::EFAULT);
         }
         left -= n;
-        out.push(IoVec { addr: base as usize, len: n });
+        out.push(IoVec {
+            addr: base as usize,
+            len: n,
+        });
     }
     Ok(out)
 }
@@ -60,12 +63,20 @@ impl<'a> IoDst<'a> {
     /// Several pieces, as [`read_iov`] returns them.
     pub fn iov(task: &'a Task, iov: Vec<IoVec>) -> Self {
         let left = iov.iter().map(|v| v.len).sum();
-        IoDst { target: Target::User { task, iov }, left, done: 0 }
+        IoDst {
+            target: Target::User { task, iov },
+            left,
+            done: 0,
+        }
     }
 
     /// Kernel memory: appends at most `max` bytes to `buf`.
     pub fn kernel(buf: &'a mut Vec<u8>, max: usize) -> Self {
-        IoDst { target: Target::Kernel(buf), left: max, done: 0 }
+        IoDst {
+            target: Target::Kernel(buf),
+            left: max,
+            done: 0,
+        }
     }
 
     /// Bytes that still fit.
@@ -107,10 +118,16 @@ impl<'a> IoDst<'a> {
             Target::User { task, iov } => {
                 let mut off = 0;
                 for v in remaining(iov, self.done, n) {
-                    if let Err(k) = user::write_partial(task, UserAddr(v.addr), &data[off..off + v.len]) {
+                    if let Err(k) =
+                        user::write_partial(task, UserAddr(v.addr), &data[off..off + v.len])
+                    {
                         self.done += off + k;
                         self.left -= off + k;
-                        return if off + k > 0 { Ok(off + k) } else { Err(Errno::EFAULT) };
+                        return if off + k > 0 {
+                            Ok(off + k)
+                        } else {
+                            Err(Errno::EFAULT)
+                        };
                     }
                     off += v.len;
                 }
@@ -136,7 +153,11 @@ impl<'a> IoDst<'a> {
                     if let Err(k) = user::write_pages(task, UserAddr(v.addr), p, off + o, v.len) {
                         self.done += o + k;
                         self.left -= o + k;
-                        return if o + k > 0 { Ok(o + k) } else { Err(Errno::EFAULT) };
+                        return if o + k > 0 {
+                            Ok(o + k)
+                        } else {
+                            Err(Errno::EFAULT)
+                        };
                     }
                     o += v.len;
                 }
@@ -161,7 +182,11 @@ impl<'a> IoDst<'a> {
                     if let Err(k) = user::fill(task, UserAddr(v.addr), 0, v.len) {
                         self.done += o + k;
                         self.left -= o + k;
-                        return if o + k > 0 { Ok(o + k) } else { Err(Errno::EFAULT) };
+                        return if o + k > 0 {
+                            Ok(o + k)
+                        } else {
+                            Err(Errno::EFAULT)
+                        };
                     }
                     o += v.len;
                 }
@@ -198,12 +223,20 @@ impl<'a> IoSrc<'a> {
     /// Several pieces, as [`read_iov`] returns them.
     pub fn iov(task: &'a Task, iov: Vec<IoVec>) -> Self {
         let left = iov.iter().map(|v| v.len).sum();
-        IoSrc { origin: Origin::User { task, iov }, left, done: 0 }
+        IoSrc {
+            origin: Origin::User { task, iov },
+            left,
+            done: 0,
+        }
     }
 
     /// Kernel memory.
     pub fn kernel(data: &'a [u8]) -> Self {
-        IoSrc { origin: Origin::Kernel(data), left: data.len(), done: 0 }
+        IoSrc {
+            origin: Origin::Kernel(data),
+            left: data.len(),
+            done: 0,
+        }
     }
 
     /// Bytes still to be taken.
@@ -252,10 +285,16 @@ impl<'a> IoSrc<'a> {
             Origin::User { task, iov } => {
                 let mut off = 0;
                 for v in remaining(iov, self.done, n) {
-                    if let Err(k) = user::read_partial(task, UserAddr(v.addr), &mut buf[off..off + v.len]) {
+                    if let Err(k) =
+                        user::read_partial(task, UserAddr(v.addr), &mut buf[off..off + v.len])
+                    {
                         self.done += off + k;
                         self.left -= off + k;
-                        return if off + k > 0 { Ok(off + k) } else { Err(Errno::EFAULT) };
+                        return if off + k > 0 {
+                            Ok(off + k)
+                        } else {
+                            Err(Errno::EFAULT)
+                        };
                     }
                     off += v.len;
                 }
@@ -277,7 +316,11 @@ impl<'a> IoSrc<'a> {
                     if let Err(k) = user::read_pages(task, UserAddr(v.addr), p, off + o, v.len) {
                         self.done += o + k;
                         self.left -= o + k;
-                        return if o + k > 0 { Ok(o + k) } else { Err(Errno::EFAULT) };
+                        return if o + k > 0 {
+                            Ok(o + k)
+                        } else {
+                            Err(Errno::EFAULT)
+                        };
                     }
                     o += v.len;
                 }
@@ -308,7 +351,10 @@ fn remaining(iov: &[IoVec], mut skip: usize, mut left: usize) -> Vec<IoVec> {
             continue;
         }
         let n = (v.len - skip).min(left);
-        out.push(IoVec { addr: v.addr + skip, len: n });
+        out.push(IoVec {
+            addr: v.addr + skip,
+            len: n,
+        });
         skip = 0;
         left -= n;
     }

@@ -69,13 +69,27 @@ pub fn write_bytes(t: &Task, addr: UserAddr, buf: &[u8]) -> Result<()> {
 }
 
 /// Copies a kernel page block's part to user memory.
-pub fn write_pages(t: &Task, addr: UserAddr, p: &bastide_base::pages::Pages, off: usize, len: usize) -> core::result::Result<(), usize> {
+pub fn write_pages(
+    t: &Task,
+    addr: UserAddr,
+    p: &bastide_base::pages::Pages,
+    off: usize,
+    len: usize,
+) -> core::result::Result<(), usize> {
     with_repair(t, addr.0, true, |d| p.to_user(off + d, addr.0 + d, len - d))
 }
 
 /// Copies user memory to a kernel page block.
-pub fn read_pages(t: &Task, addr: UserAddr, p: &bastide_base::pages::Pages, off: usize, len: usize) -> core::result::Result<(), usize> {
-    with_repair(t, addr.0, false, |d| p.from_user(off + d, addr.0 + d, len - d))
+pub fn read_pages(
+    t: &Task,
+    addr: UserAddr,
+    p: &bastide_base::pages::Pages,
+    off: usize,
+    len: usize,
+) -> core::result::Result<(), usize> {
+    with_repair(t, addr.0, false, |d| {
+        p.from_user(off + d, addr.0 + d, len - d)
+    })
 }
 
 /// Writes zeros to user memory.
@@ -97,7 +111,11 @@ pub fn write<T: IntoBytes + Immutable + ?Sized>(t: &Task, addr: UserAddr, v: &T)
 
 /// Writes one value unless the pointer is null.
 pub fn write_opt<T: IntoBytes + Immutable>(t: &Task, addr: UserAddr, v: &T) -> Result<()> {
-    if addr.is_null() { Ok(()) } else { write(t, addr, v) }
+    if addr.is_null() {
+        Ok(())
+    } else {
+        write(t, addr, v)
+    }
 }
 
 /// Reads `count` values; ENOMEM when that is absurd.
@@ -106,7 +124,10 @@ pub fn read_array<T: FromBytes + IntoBytes + Immutable + KnownLayout + Clone>(
     addr: UserAddr,
     count: usize,
 ) -> Result<Vec<T>> {
-    if count.checked_mul(size_of::<T>()).is_none_or(|n| n > 64 << 20) {
+    if count
+        .checked_mul(size_of::<T>())
+        .is_none_or(|n| n > 64 << 20)
+    {
         return Err(Errno::ENOMEM);
     }
     let mut v = vec![T::new_zeroed(); count];

@@ -103,9 +103,16 @@ impl WaitQueue {
         let mut guard = self.0.entries.lock();
         guard.0 += 1;
         let key = guard.0;
-        guard.1.push(Entry { key, exclusive, waker });
+        guard.1.push(Entry {
+            key,
+            exclusive,
+            waker,
+        });
         self.0.count.fetch_add(1, Ordering::SeqCst);
-        Registration { queue: Arc::downgrade(&self.0), key }
+        Registration {
+            queue: Arc::downgrade(&self.0),
+            key,
+        }
     }
 
     /// Somebody waits.
@@ -148,17 +155,26 @@ pub struct PollTable {
 impl PollTable {
     /// For a poller that is told through `waker`.
     pub fn new(waker: Arc<dyn Wake>) -> Self {
-        PollTable { waker, exclusive: false, registrations: Vec::new(), hosts: Vec::new() }
+        PollTable {
+            waker,
+            exclusive: false,
+            registrations: Vec::new(),
+            hosts: Vec::new(),
+        }
     }
 
     /// As [`PollTable::new`], waking one of many (`EPOLLEXCLUSIVE`).
     pub fn exclusive(waker: Arc<dyn Wake>) -> Self {
-        PollTable { exclusive: true, ..Self::new(waker) }
+        PollTable {
+            exclusive: true,
+            ..Self::new(waker)
+        }
     }
 
     /// Listens to a queue.
     pub fn listen(&mut self, q: &WaitQueue) {
-        self.registrations.push(q.register(self.waker.clone(), self.exclusive));
+        self.registrations
+            .push(q.register(self.waker.clone(), self.exclusive));
     }
 
     /// Listens to a host descriptor.
@@ -179,8 +195,10 @@ pub fn wait_until<T>(
     if let Some(v) = cond() {
         return Ok(v);
     }
-    let _registered: Vec<Registration> =
-        queues.iter().map(|q| q.register(t.parker.clone(), false)).collect();
+    let _registered: Vec<Registration> = queues
+        .iter()
+        .map(|q| q.register(t.parker.clone(), false))
+        .collect();
     loop {
         if let Some(v) = cond() {
             return Ok(v);
@@ -209,7 +227,11 @@ pub fn wait_poll<T>(
     let mut first = true;
     let mut hosts: Vec<HostPoll> = Vec::new();
     loop {
-        let done = if first { poll(Some(&mut table)) } else { poll(None) };
+        let done = if first {
+            poll(Some(&mut table))
+        } else {
+            poll(None)
+        };
         if let Some(v) = done {
             return Ok(v);
         }
@@ -217,7 +239,11 @@ pub fn wait_poll<T>(
             hosts = table
                 .hosts
                 .iter()
-                .map(|&(fd, ev)| HostPoll { fd, events: ev as u16, revents: 0 })
+                .map(|&(fd, ev)| HostPoll {
+                    fd,
+                    events: ev as u16,
+                    revents: 0,
+                })
                 .collect();
             first = false;
         }

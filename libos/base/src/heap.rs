@@ -6,7 +6,9 @@ use crate::sync::Mutex;
 use core::alloc::{GlobalAlloc, Layout};
 use core::sync::atomic::{AtomicUsize, Ordering};
 
-const CLASSES: [usize; 16] = [16, 32, 48, 64, 96, 128, 192, 256, 384, 512, 768, 1024, 1536, 2048, 3072, 4096];
+const CLASSES: [usize; 16] = [
+    16, 32, 48, 64, 96, 128, 192, 256, 384, 512, 768, 1024, 1536, 2048, 3072, 4096,
+];
 /// Pages that a class takes at a time.
 const SLAB_ORDER: usize = 2;
 
@@ -41,7 +43,9 @@ fn order(layout: &Layout) -> usize {
 impl Heap {
     /// An empty heap.
     pub const fn new() -> Self {
-        Heap { free: [const { Mutex::new(0) }; CLASSES.len()] }
+        Heap {
+            free: [const { Mutex::new(0) }; CLASSES.len()],
+        }
     }
 }
 
@@ -112,7 +116,16 @@ mod tests {
         pages::init_for_tests();
         let heap = Heap::new();
         let mut seen: Vec<(usize, usize)> = Vec::new();
-        for (size, align) in [(1, 1), (16, 16), (40, 8), (64, 64), (100, 32), (4096, 4096), (5000, 8), (70000, 16)] {
+        for (size, align) in [
+            (1, 1),
+            (16, 16),
+            (40, 8),
+            (64, 64),
+            (100, 32),
+            (4096, 4096),
+            (5000, 8),
+            (70000, 16),
+        ] {
             let l = Layout::from_size_align(size, align).unwrap();
             for _ in 0..50 {
                 // SAFETY: the layout has a size.

@@ -19,7 +19,11 @@ struct Arena {
     free: [usize; ORDERS],
 }
 
-static ARENA: Mutex<Arena> = Mutex::new(Arena { next: 0, end: 0, free: [0; ORDERS] });
+static ARENA: Mutex<Arena> = Mutex::new(Arena {
+    next: 0,
+    end: 0,
+    free: [0; ORDERS],
+});
 static USED: AtomicUsize = AtomicUsize::new(0);
 
 /// Gives the arena its memory, once, before any allocation.
@@ -140,7 +144,10 @@ impl Pages {
     }
 
     fn range(&self, offset: usize, len: usize) -> usize {
-        assert!(offset.checked_add(len).is_some_and(|e| e <= self.len()), "page access out of bounds");
+        assert!(
+            offset.checked_add(len).is_some_and(|e| e <= self.len()),
+            "page access out of bounds"
+        );
         self.addr + offset
     }
 

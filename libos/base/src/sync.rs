@@ -38,7 +38,10 @@ unsafe impl<T: ?Sized + Send> Sync for Mutex<T> {}
 impl<T> Mutex<T> {
     /// An unlocked lock around `value`.
     pub const fn new(value: T) -> Self {
-        Mutex { word: AtomicU32::new(FREE), value: UnsafeCell::new(value) }
+        Mutex {
+            word: AtomicU32::new(FREE),
+            value: UnsafeCell::new(value),
+        }
     }
 
     /// The value.
@@ -51,7 +54,11 @@ impl<T: ?Sized> Mutex<T> {
     /// Waits for the lock.
     #[inline]
     pub fn lock(&self) -> MutexGuard<'_, T> {
-        if self.word.compare_exchange(FREE, HELD, Ordering::Acquire, Ordering::Relaxed).is_err() {
+        if self
+            .word
+            .compare_exchange(FREE, HELD, Ordering::Acquire, Ordering::Relaxed)
+            .is_err()
+        {
             self.lock_slow();
         }
         MutexGuard { lock: self }
@@ -62,7 +69,10 @@ impl<T: ?Sized> Mutex<T> {
         for _ in 0..SPINS {
             core::hint::spin_loop();
             if self.word.load(Ordering::Relaxed) == FREE
-                && self.word.compare_exchange(FREE, HELD, Ordering::Acquire, Ordering::Relaxed).is_ok()
+                && self
+                    .word
+                    .compare_exchange(FREE, HELD, Ordering::Acquire, Ordering::Relaxed)
+                    .is_ok()
             {
                 return;
             }
@@ -143,7 +153,10 @@ unsafe impl<T: ?Sized + Send + Sync> Sync for RwLock<T> {}
 impl<T> RwLock<T> {
     /// An unlocked lock around `value`.
     pub const fn new(value: T) -> Self {
-        RwLock { word: AtomicU32::new(0), value: UnsafeCell::new(value) }
+        RwLock {
+            word: AtomicU32::new(0),
+            value: UnsafeCell::new(value),
+        }
     }
 }
 
@@ -153,7 +166,11 @@ impl<T: ?Sized> RwLock<T> {
         loop {
             let w = self.word.load(Ordering::Relaxed);
             if w & WRITER == 0 {
-                if self.word.compare_exchange(w, w + 1, Ordering::Acquire, Ordering::Relaxed).is_ok() {
+                if self
+                    .word
+                    .compare_exchange(w, w + 1, Ordering::Acquire, Ordering::Relaxed)
+                    .is_ok()
+                {
                     return ReadGuard { lock: self };
                 }
             } else {
@@ -167,7 +184,11 @@ impl<T: ?Sized> RwLock<T> {
         loop {
             let w = self.word.load(Ordering::Relaxed);
             if w & !SLEEPER == 0 {
-                if self.word.compare_exchange(w, w | WRITER, Ordering::Acquire, Ordering::Relaxed).is_ok() {
+                if self
+                    .word
+                    .compare_exchange(w, w | WRITER, Ordering::Acquire, Ordering::Relaxed)
+                    .is_ok()
+                {
                     return WriteGuard { lock: self };
                 }
             } else {
@@ -186,7 +207,10 @@ impl<T: ?Sized> RwLock<T> {
         }
         let marked = seen | SLEEPER;
         if seen == marked
-            || self.word.compare_exchange(seen, marked, Ordering::Relaxed, Ordering::Relaxed).is_ok()
+            || self
+                .word
+                .compare_exchange(seen, marked, Ordering::Relaxed, Ordering::Relaxed)
+                .is_ok()
         {
             sleep(&self.word, marked);
         }
@@ -215,7 +239,11 @@ impl<T: ?Sized> Drop for ReadGuard<'_, T> {
     fn drop(&mut self) {
         let before = self.lock.word.fetch_sub(1, Ordering::Release);
         if before == SLEEPER | 1
-            && self.lock.word.compare_exchange(SLEEPER, 0, Ordering::Relaxed, Ordering::Relaxed).is_ok()
+            && self
+                .lock
+                .word
+                .compare_exchange(SLEEPER, 0, Ordering::Relaxed, Ordering::Relaxed)
+                .is_ok()
         {
             wake(&self.lock.word, u32::MAX >> 1);
         }
@@ -259,7 +287,10 @@ unsafe impl<T: Send> Send for Once<T> {}
 impl<T> Once<T> {
     /// Empty.
     pub const fn new() -> Self {
-        Once { state: AtomicU32::new(0), value: UnsafeCell::new(None) }
+        Once {
+            state: AtomicU32::new(0),
+            value: UnsafeCell::new(None),
+        }
     }
 
     /// The value, if set.
@@ -273,7 +304,11 @@ impl<T> Once<T> {
 
     /// The value, made by `make` if it was not set.
     pub fn get_or_init(&self, make: impl FnOnce() -> T) -> &T {
-        if self.state.compare_exchange(0, 1, Ordering::Acquire, Ordering::Acquire).is_ok() {
+        if self
+            .state
+            .compare_exchange(0, 1, Ordering::Acquire, Ordering::Acquire)
+            .is_ok()
+        {
             let v = make();
             // SAFETY: state 1 belongs to this thread alone.
             unsafe { *self.value.get() = Some(v) };

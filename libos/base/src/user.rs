@@ -24,7 +24,10 @@ pub struct Fault {
 
 /// Bytes from `addr` that are user space, at most `len`: 0 if `addr` is not.
 pub fn accessible(addr: usize, len: usize) -> usize {
-    let (low, high) = (KERNEL_LOW.load(Ordering::Relaxed), KERNEL_HIGH.load(Ordering::Relaxed));
+    let (low, high) = (
+        KERNEL_LOW.load(Ordering::Relaxed),
+        KERNEL_HIGH.load(Ordering::Relaxed),
+    );
     let limit = if addr < low {
         low
     } else if addr < high {
@@ -88,17 +91,36 @@ unsafe extern "C" {
 pub fn fixup(rip: usize) -> Option<usize> {
     let at = |s: *const u8| s as usize;
     let table = [
-        (&raw const bastide_user_copy_at, &raw const bastide_user_copy_out),
-        (&raw const bastide_user_fill_at, &raw const bastide_user_fill_out),
-        (&raw const bastide_user_cas32_at, &raw const bastide_user_cas32_out),
-        (&raw const bastide_user_load32_at, &raw const bastide_user_load32_out),
+        (
+            &raw const bastide_user_copy_at,
+            &raw const bastide_user_copy_out,
+        ),
+        (
+            &raw const bastide_user_fill_at,
+            &raw const bastide_user_fill_out,
+        ),
+        (
+            &raw const bastide_user_cas32_at,
+            &raw const bastide_user_cas32_out,
+        ),
+        (
+            &raw const bastide_user_load32_at,
+            &raw const bastide_user_load32_out,
+        ),
     ];
-    table.iter().find(|(from, _)| at(*from) == rip).map(|(_, to)| at(*to))
+    table
+        .iter()
+        .find(|(from, _)| at(*from) == rip)
+        .map(|(_, to)| at(*to))
 }
 
 fn result(len: usize, allowed: usize, left: usize) -> Result<(), Fault> {
     let done = allowed - left;
-    if done == len { Ok(()) } else { Err(Fault { done }) }
+    if done == len {
+        Ok(())
+    } else {
+        Err(Fault { done })
+    }
 }
 
 /// Copies from user memory.

@@ -32,7 +32,9 @@ impl FdTable {
 
     /// A copy for `fork(2)`.
     pub fn fork(&self) -> Arc<Self> {
-        Arc::new(FdTable { slots: Mutex::new(self.slots.lock().clone()) })
+        Arc::new(FdTable {
+            slots: Mutex::new(self.slots.lock().clone()),
+        })
     }
 
     /// The file behind a descriptor; EBADF.
@@ -51,7 +53,9 @@ impl FdTable {
     /// (`RLIMIT_NOFILE`); EMFILE.
     pub fn insert(&self, file: Arc<File>, flags: FdFlags, from: usize, limit: usize) -> Result<Fd> {
         let mut slots = self.slots.lock();
-        let i = (from..slots.len()).find(|&i| slots[i].is_none()).unwrap_or(slots.len().max(from));
+        let i = (from..slots.len())
+            .find(|&i| slots[i].is_none())
+            .unwrap_or(slots.len().max(from));
         if i >= limit {
             return Err(Errno::EMFILE);
         }
@@ -63,7 +67,13 @@ impl FdTable {
     }
 
     /// Puts a file at a number, returning what was there (`dup2(2)`); EBADF at or above `limit`.
-    pub fn replace(&self, fd: Fd, file: Arc<File>, flags: FdFlags, limit: usize) -> Result<Option<Arc<File>>> {
+    pub fn replace(
+        &self,
+        fd: Fd,
+        file: Arc<File>,
+        flags: FdFlags,
+        limit: usize,
+    ) -> Result<Option<Arc<File>>> {
         let i = usize::try_from(fd).map_err(|_| Errno::EBADF)?;
         if i >= limit {
             return Err(Errno::EBADF);
@@ -80,7 +90,10 @@ impl FdTable {
     pub fn remove(&self, fd: Fd) -> Result<Arc<File>> {
         let i = usize::try_from(fd).map_err(|_| Errno::EBADF)?;
         let mut slots = self.slots.lock();
-        let gone = slots.get_mut(i).and_then(Option::take).ok_or(Errno::EBADF)?;
+        let gone = slots
+            .get_mut(i)
+            .and_then(Option::take)
+            .ok_or(Errno::EBADF)?;
         while matches!(slots.last(), Some(None)) {
             slots.pop();
         }
@@ -91,7 +104,11 @@ impl FdTable {
     pub fn set_flags(&self, fd: Fd, flags: FdFlags) -> Result<()> {
         let i = usize::try_from(fd).map_err(|_| Errno::EBADF)?;
         let mut slots = self.slots.lock();
-        slots.get_mut(i).and_then(Option::as_mut).ok_or(Errno::EBADF)?.1 = flags;
+        slots
+            .get_mut(i)
+            .and_then(Option::as_mut)
+            .ok_or(Errno::EBADF)?
+            .1 = flags;
         Ok(())
     }
 
@@ -120,6 +137,12 @@ impl FdTable {
 
     /// The open descriptors, ascending.
     pub fn list(&self) -> Vec<Fd> {
-        self.slots.lock().iter().enumerate().filter(|(_, s)| s.is_some()).map(|(i, _)| i as Fd).collect()
+        self.slots
+            .lock()
+            .iter()
+            .enumerate()
+            .filter(|(_, s)| s.is_some())
+            .map(|(i, _)| i as Fd)
+            .collect()
     }
 }

@@ -38,12 +38,24 @@ pub trait FileOps: Any + Send + Sync {
 
     /// Reads at `offset`, or from the object's stream if it has no positions (`None`). Blocks
     /// unless [`File::nonblocking`]; 0 is end of file.
-    fn read(&self, _t: &Task, _f: &File, _dst: &mut IoDst<'_>, _offset: Option<u64>) -> Result<usize> {
+    fn read(
+        &self,
+        _t: &Task,
+        _f: &File,
+        _dst: &mut IoDst<'_>,
+        _offset: Option<u64>,
+    ) -> Result<usize> {
         Err(Errno::EINVAL)
     }
     /// Writes at `offset` or to the stream. `O_APPEND` is handled by the object: a seekable one
     /// ignores `offset` and returns the new end through [`FileOps::append_position`].
-    fn write(&self, _t: &Task, _f: &File, _src: &mut IoSrc<'_>, _offset: Option<u64>) -> Result<usize> {
+    fn write(
+        &self,
+        _t: &Task,
+        _f: &File,
+        _src: &mut IoSrc<'_>,
+        _offset: Option<u64>,
+    ) -> Result<usize> {
         Err(Errno::EINVAL)
     }
     /// Has positions: `lseek(2)` and `pread(2)` work.
@@ -90,7 +102,12 @@ pub trait FileOps: Any + Send + Sync {
         Err(Errno::EINVAL)
     }
     /// Emits entries from `position` until `emit` says false; EIO-free end is end of directory.
-    fn read_dir(&self, _t: &Task, _position: u64, _emit: &mut dyn FnMut(Dirent<'_>) -> bool) -> Result<()> {
+    fn read_dir(
+        &self,
+        _t: &Task,
+        _position: u64,
+        _emit: &mut dyn FnMut(Dirent<'_>) -> bool,
+    ) -> Result<()> {
         Err(Errno::ENOTDIR)
     }
     /// A descriptor to it was closed (`close(2)`), by this process.
@@ -105,7 +122,12 @@ pub trait FileOps: Any + Send + Sync {
     }
     /// Attributes of objects without a path (`fstat(2)` of a pipe or socket).
     fn stat(&self) -> Result<super::Stat> {
-        Ok(super::Stat { mode: 0o600, nlink: 1, blksize: 4096, ..Default::default() })
+        Ok(super::Stat {
+            mode: 0o600,
+            nlink: 1,
+            blksize: 4096,
+            ..Default::default()
+        })
     }
     /// Extra lines of `/proc/pid/fdinfo/N`.
     fn fdinfo(&self, _out: &mut alloc::string::String) {}
@@ -135,7 +157,13 @@ pub const O_PATH: u32 = 0o10000000;
 impl File {
     /// A new description with access mode and status `flags`.
     pub fn new(ops: Arc<dyn FileOps>, path: Option<Path>, flags: u32) -> Arc<File> {
-        Arc::new(File { ops, path, flags: AtomicU32::new(flags), pos: Mutex::new(0), owner: Mutex::new((0, 0)) })
+        Arc::new(File {
+            ops,
+            path,
+            flags: AtomicU32::new(flags),
+            pos: Mutex::new(0),
+            owner: Mutex::new((0, 0)),
+        })
     }
 
     /// Access mode and status flags.
@@ -147,7 +175,9 @@ impl File {
     pub fn set_flags(&self, mask: u32, value: u32) {
         let _ = self
             .flags
-            .fetch_update(Ordering::Relaxed, Ordering::Relaxed, |f| Some((f & !mask) | (value & mask)));
+            .fetch_update(Ordering::Relaxed, Ordering::Relaxed, |f| {
+                Some((f & !mask) | (value & mask))
+            });
         self.ops.flags_changed(self);
     }
 
@@ -195,7 +225,11 @@ impl File {
         }
         let mut pos = self.pos.lock();
         let n = self.ops.write(t, self, src, Some(*pos))?;
-        *pos = if self.flags() & O_APPEND != 0 { self.ops.append_position()? } else { *pos + n as u64 };
+        *pos = if self.flags() & O_APPEND != 0 {
+            self.ops.append_position()?
+        } else {
+            *pos + n as u64
+        };
         Ok(n)
     }
 

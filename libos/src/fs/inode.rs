@@ -149,10 +149,23 @@ pub trait Inode: Any + Send + Sync {
         Err(Errno::ENOTDIR)
     }
     /// Makes a file, directory, device, FIFO or socket by the type bits of `mode`; EEXIST.
-    fn create(&self, _name: &[u8], _mode: u32, _rdev: u64, _uid: u32, _gid: u32) -> Result<Arc<dyn Inode>> {
+    fn create(
+        &self,
+        _name: &[u8],
+        _mode: u32,
+        _rdev: u64,
+        _uid: u32,
+        _gid: u32,
+    ) -> Result<Arc<dyn Inode>> {
         Err(Errno::EPERM)
     }
-    fn symlink(&self, _name: &[u8], _target: &[u8], _uid: u32, _gid: u32) -> Result<Arc<dyn Inode>> {
+    fn symlink(
+        &self,
+        _name: &[u8],
+        _target: &[u8],
+        _uid: u32,
+        _gid: u32,
+    ) -> Result<Arc<dyn Inode>> {
         Err(Errno::EPERM)
     }
     /// Makes an unnamed file, `O_TMPFILE`.
@@ -172,7 +185,13 @@ pub trait Inode: Any + Send + Sync {
     }
     /// Moves `name` to `new_name` in `new_dir` (same file system), replacing what `rename(2)`
     /// says may be replaced. `flags` are `RENAME_*` of `renameat2(2)`.
-    fn rename(&self, _name: &[u8], _new_dir: &Arc<dyn Inode>, _new_name: &[u8], _flags: u32) -> Result<()> {
+    fn rename(
+        &self,
+        _name: &[u8],
+        _new_dir: &Arc<dyn Inode>,
+        _new_name: &[u8],
+        _flags: u32,
+    ) -> Result<()> {
         Err(Errno::EPERM)
     }
     fn read_link(&self) -> Result<Vec<u8>> {

@@ -158,7 +158,11 @@ impl Task {
     /// The file behind a descriptor; EBADF. `O_PATH` files are EBADF too: most calls refuse them.
     pub fn file(&self, fd: i32) -> crate::Result<Arc<File>> {
         let f = self.files().get(fd)?;
-        if f.flags() & crate::fs::file::O_PATH != 0 { Err(crate::Errno::EBADF) } else { Ok(f) }
+        if f.flags() & crate::fs::file::O_PATH != 0 {
+            Err(crate::Errno::EBADF)
+        } else {
+            Ok(f)
+        }
     }
 
     /// Soft resource limit.
@@ -168,7 +172,8 @@ impl Task {
 
     /// Puts a file at the lowest free descriptor under `RLIMIT_NOFILE`.
     pub fn install(&self, file: Arc<File>, flags: crate::fs::FdFlags) -> crate::Result<i32> {
-        self.files().insert(file, flags, 0, self.rlimit(RLIMIT_NOFILE) as usize)
+        self.files()
+            .insert(file, flags, 0, self.rlimit(RLIMIT_NOFILE) as usize)
     }
 }
 

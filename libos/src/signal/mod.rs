@@ -27,15 +27,34 @@ pub struct SigInfo {
 pub enum Fields {
     None,
     /// kill, tgkill, `sigqueue(3)`.
-    Sender { pid: i32, uid: u32, value: u64 },
+    Sender {
+        pid: i32,
+        uid: u32,
+        value: u64,
+    },
     /// SIGCHLD; times in clock ticks.
-    Child { pid: i32, uid: u32, status: i32, utime: i64, stime: i64 },
+    Child {
+        pid: i32,
+        uid: u32,
+        status: i32,
+        utime: i64,
+        stime: i64,
+    },
     /// POSIX timers.
-    Timer { id: i32, overrun: i32, value: u64 },
+    Timer {
+        id: i32,
+        overrun: i32,
+        value: u64,
+    },
     /// SIGSEGV, SIGBUS, SIGILL, SIGFPE, SIGTRAP.
-    Fault { addr: u64 },
+    Fault {
+        addr: u64,
+    },
     /// SIGIO.
-    Poll { band: i64, fd: i32 },
+    Poll {
+        band: i64,
+        fd: i32,
+    },
     /// As given by rt_sigqueueinfo.
     Raw([u64; 14]),
 }
@@ -43,7 +62,12 @@ pub enum Fields {
 impl SigInfo {
     /// Sent by the kernel.
     pub fn kernel(signo: i32) -> Self {
-        SigInfo { signo, errno: 0, code: 0x80, fields: Fields::None }
+        SigInfo {
+            signo,
+            errno: 0,
+            code: 0x80,
+            fields: Fields::None,
+        }
     }
 }
 

@@ -3,13 +3,25 @@
 use super::arg::h;
 use super::{Entry, Handler, Support};
 use crate::{Errno, SysResult, Task};
-use alloc::sync::Arc;
-use bastide_base::sync::Once;
 #[allow(unused_imports)]
 use Support::{Full, Partial, Refused};
+use alloc::sync::Arc;
+use bastide_base::sync::Once;
 
-const fn e(nr: u16, name: &'static str, args: &'static str, handler: &'static dyn Handler, support: Support) -> Entry {
-    Entry { nr, name, args, handler, support }
+const fn e(
+    nr: u16,
+    name: &'static str,
+    args: &'static str,
+    handler: &'static dyn Handler,
+    support: Support,
+) -> Entry {
+    Entry {
+        nr,
+        name,
+        args,
+        handler,
+        support,
+    }
 }
 
 fn refuse(_t: &Arc<Task>) -> SysResult {
@@ -27,7 +39,13 @@ pub static TABLE: &[Entry] = &[
     // sockets
     // time
     // others
-    e(167, "swapon", "path,flags", &h(refuse), Refused("ENOSYS: there is no swap")),
+    e(
+        167,
+        "swapon",
+        "path,flags",
+        &h(refuse),
+        Refused("ENOSYS: there is no swap"),
+    ),
 ];
 
 /// Row numbers by call number, made when first asked for.
@@ -55,7 +73,12 @@ mod tests {
     fn no_number_stands_twice() {
         let mut seen = std::collections::BTreeSet::new();
         for entry in TABLE {
-            assert!(seen.insert(entry.nr), "{} ({}) stands twice", entry.name, entry.nr);
+            assert!(
+                seen.insert(entry.nr),
+                "{} ({}) stands twice",
+                entry.name,
+                entry.nr
+            );
         }
     }
 }

@@ -56,11 +56,18 @@ pub struct Mount {
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub enum Source {
     /// A host directory or file, opened by the outer half with `O_PATH`.
-    Host { root: HostFd },
+    Host {
+        root: HostFd,
+    },
     /// In-memory files, at most `size` bytes (0: no limit).
-    Tmpfs { size: u64, mode: u32 },
+    Tmpfs {
+        size: u64,
+        mode: u32,
+    },
     /// Host directory below, in-memory changes above.
-    Overlay { lower: HostFd },
+    Overlay {
+        lower: HostFd,
+    },
     Proc,
     Dev,
     Sys,

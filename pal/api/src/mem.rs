@@ -21,7 +21,11 @@ pub enum MapSource {
     /// through; otherwise a write makes a private copy.
     Kernel { addr: usize, shared: bool },
     /// A host file's pages.
-    Host { fd: HostFd, offset: u64, shared: bool },
+    Host {
+        fd: HostFd,
+        offset: u64,
+        shared: bool,
+    },
 }
 
 /// Operations on the *calling thread's* address space. Addresses and lengths are multiples of the

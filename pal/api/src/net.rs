@@ -15,7 +15,14 @@ pub trait HostSockets {
     fn sock_name(&self, fd: HostFd, peer: bool, addr: &mut [u8]) -> Result<usize>;
     fn get_option(&self, fd: HostFd, level: i32, name: i32, value: &mut [u8]) -> Result<usize>;
     fn set_option(&self, fd: HostFd, level: i32, name: i32, value: &[u8]) -> Result<()>;
-    fn send(&self, fd: HostFd, iov: &[IoVec], addr: &[u8], control: &[u8], flags: u32) -> Result<usize>;
+    fn send(
+        &self,
+        fd: HostFd,
+        iov: &[IoVec],
+        addr: &[u8],
+        control: &[u8],
+        flags: u32,
+    ) -> Result<usize>;
     /// Fills `addr` and `control`; returns what arrived.
     fn recv(
         &self,

@@ -32,7 +32,10 @@ pub enum ParkState {
 impl Park {
     /// A place with no permit.
     pub const fn new() -> Self {
-        Park { state: AtomicU32::new(0), thread: AtomicU32::new(0) }
+        Park {
+            state: AtomicU32::new(0),
+            thread: AtomicU32::new(0),
+        }
     }
 
     /// Takes the permit if there is one.
@@ -67,7 +70,12 @@ pub trait Parking {
     fn readiness_new(&self) -> crate::Result<HostFd>;
     /// Adds or changes (`Some(events)`, `EPOLL*` bits, and a cookie) or removes (`None`) a
     /// descriptor.
-    fn readiness_set(&self, set: HostFd, fd: HostFd, events: Option<(u32, u64)>) -> crate::Result<()>;
+    fn readiness_set(
+        &self,
+        set: HostFd,
+        fd: HostFd,
+        events: Option<(u32, u64)>,
+    ) -> crate::Result<()>;
     /// Takes ready descriptors as `(events, cookie)` without waiting; returns how many.
     fn readiness_take(&self, set: HostFd, out: &mut [(u32, u64)]) -> crate::Result<usize>;
 }

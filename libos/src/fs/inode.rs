@@ -4,6 +4,7 @@ use super::FileOps;
 use crate::{Errno, Result, Task};
 use alloc::{sync::Arc, vec::Vec};
 use core::any::Any;
+use core::sync::atomic::{AtomicU32, Ordering};
 
 /// File types, the `S_IFMT` bits of `inode(7)`.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -102,6 +103,26 @@ pub struct StatFs {
     pub files: u64,
     pub ffree: u64,
     pub namelen: u64,
+}
+
+static LAST_DEV: AtomicU32 = AtomicU32::new(0);
+
+/// A device number for a file system without a device (`0:N`), never given twice.
+pub fn new_dev() -> u64 {
+    make_dev(0, LAST_DEV.fetch_add(1, Ordering::Relaxed).wrapping_add(1))
+}
+
+/// A device number from its halves, `makedev(3)`.
+pub const fn make_dev(major: u32, minor: u32) -> u64 {
+    let (major, minor) = (major as u64, minor as u64);
+    (minor & 0xff) | (major & 0xfff) << 8 | (minor & !0xff) << 12 | (major & !0xfff) << 32
+}
+
+/// The halves of a device number.
+pub const fn split_dev(dev: u64) -> (u32, u32) {
+    let major = (dev >> 8 & 0xfff) | (dev >> 32 & !0xfff);
+    let minor = (dev & 0xff) | (dev >> 12 & !0xff);
+    (major as u32, minor as u32)
 }
 
 /// A mounted file system.

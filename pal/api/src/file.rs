@@ -69,9 +69,10 @@ pub struct HostDirent {
     pub name: Vec<u8>,
 }
 
-/// Host file operations. `path` is relative to `dir`, contains no symbolic link that the host
-/// would follow and no `..`; an empty path means `dir` itself. All descriptors that they return
-/// are non-blocking and belong to the caller, who closes them.
+/// Host file operations. `path` is empty, which means `dir` itself, or one name in the directory
+/// `dir`; so there is no link or `..` on the way by which the application could leave the
+/// directories it was given. All descriptors that they return are non-blocking and belong to the
+/// caller, who closes them.
 pub trait HostFiles {
     fn open(&self, dir: HostFd, path: &[u8], flags: u32, mode: u32) -> Result<HostFd>;
     fn close(&self, fd: HostFd);
@@ -82,6 +83,7 @@ pub trait HostFiles {
     fn seek(&self, fd: HostFd, offset: u64, whence: u32) -> Result<u64>;
     fn stat(&self, dir: HostFd, path: &[u8]) -> Result<HostStat>;
     fn statfs(&self, fd: HostFd) -> Result<HostStatFs>;
+    /// As every operation here, does not follow a symbolic link in the last component.
     fn set_attr(&self, dir: HostFd, path: &[u8], attr: &HostSetAttr) -> Result<()>;
     /// Whole directory, without `.` and `..`.
     fn read_dir(&self, fd: HostFd) -> Result<Vec<HostDirent>>;
@@ -89,9 +91,16 @@ pub trait HostFiles {
     fn mkdir(&self, dir: HostFd, path: &[u8], mode: u32) -> Result<()>;
     fn mknod(&self, dir: HostFd, path: &[u8], mode: u32, rdev: u64) -> Result<()>;
     fn symlink(&self, dir: HostFd, path: &[u8], target: &[u8]) -> Result<()>;
-    fn link(&self, dir: HostFd, old: &[u8], new: &[u8]) -> Result<()>;
+    fn link(&self, dir: HostFd, name: &[u8], new_dir: HostFd, new_name: &[u8]) -> Result<()>;
     fn unlink(&self, dir: HostFd, path: &[u8], directory: bool) -> Result<()>;
-    fn rename(&self, dir: HostFd, old: &[u8], new: &[u8], flags: u32) -> Result<()>;
+    fn rename(
+        &self,
+        dir: HostFd,
+        name: &[u8],
+        new_dir: HostFd,
+        new_name: &[u8],
+        flags: u32,
+    ) -> Result<()>;
     fn fsync(&self, fd: HostFd, data_only: bool) -> Result<()>;
     fn fallocate(&self, fd: HostFd, mode: u32, offset: u64, len: u64) -> Result<()>;
     /// A terminal's `ioctl(2)`: `arg` is read and written in place, its length as the request

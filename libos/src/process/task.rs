@@ -1,10 +1,12 @@
 //! The task and process structures.
 
 use super::Creds;
+use crate::SysResult;
 use crate::fs::{FdTable, File, FsInfo};
 use crate::mm::Mm;
 use crate::signal::{ProcessSignals, TaskSignals};
 use crate::wait::{Parker, WaitQueue};
+use alloc::boxed::Box;
 use alloc::collections::BTreeMap;
 use alloc::sync::{Arc, Weak};
 use alloc::vec::Vec;
@@ -24,6 +26,9 @@ bitflags::bitflags! {
         const OTHER = 4;
     }
 }
+
+/// The rest of a call that a signal without a handler interrupted.
+pub type Restart = Box<dyn FnOnce(&Arc<Task>) -> SysResult + Send>;
 
 /// A thread.
 pub struct Task {
@@ -54,6 +59,8 @@ pub struct Task {
     pub affinity: Mutex<Vec<u64>>,
     /// `PR_SET_TIMERSLACK`, nanoseconds.
     pub timer_slack: AtomicU64,
+    /// How an interrupted call goes on; see [`Task::restart_with`].
+    pub restart: Mutex<Option<Restart>>,
     /// Voluntary context switches and faults, `getrusage(2)`.
     pub switches: AtomicU64,
     pub faults: AtomicU64,
@@ -91,6 +98,7 @@ impl Task {
             sched: Mutex::new((0, 0, 0)),
             affinity: Mutex::new(Vec::new()),
             timer_slack: AtomicU64::new(50_000),
+            restart: Mutex::new(None),
             switches: AtomicU64::new(0),
             faults: AtomicU64::new(0),
         })
@@ -163,6 +171,16 @@ impl Task {
         } else {
             Ok(f)
         }
+    }
+
+    /// For calls with a relative timeout that a signal interrupted: `rest` runs if they are
+    /// restarted (`restart_syscall(2)`). Returns the error to fail with.
+    pub fn restart_with(
+        &self,
+        rest: impl FnOnce(&Arc<Task>) -> SysResult + Send + 'static,
+    ) -> crate::Errno {
+        *self.restart.lock() = Some(Box::new(rest));
+        crate::Errno::ERESTART_RESTARTBLOCK
     }
 
     /// Soft resource limit.

@@ -1,5 +1,9 @@
 //! Signals, `signal(7)`.
 
+mod restart;
+
+pub use restart::sys_restart_syscall;
+
 use crate::process::{Process, Task};
 use alloc::sync::Arc;
 use bastide_pal::{Context, Fault};

@@ -34,6 +34,13 @@ pub static TABLE: &[Entry] = &[
     // memory
     // processes
     // signals
+    e(
+        219,
+        "restart_syscall",
+        "",
+        &h(crate::signal::sys_restart_syscall),
+        Full,
+    ),
     // events
     // ipc
     // sockets

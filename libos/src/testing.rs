@@ -1,1 +1,357 @@
-//! A mock platform for unit tests.
+//! A mock platform for unit tests: real time, threads' own parking, no host files, no memory to
+//! map. [`task`] makes a process to run system calls with.
+
+#![allow(dead_code)]
+
+use crate::fs::{FdTable, FsInfo};
+use crate::process::task::{JobState, Life, Relations};
+use crate::process::{Creds, Process, Task};
+use alloc::sync::{Arc, Weak};
+use alloc::vec::Vec;
+use bastide_base::sync::Mutex;
+use bastide_pal::boot::{BootConfig, Network};
+use bastide_pal::file::{HostDirent, HostSetAttr, HostStatFs};
+use bastide_pal::*;
+use core::sync::atomic::{AtomicI32, AtomicU32, Ordering};
+use std::time::{Duration, Instant, SystemTime};
+
+/// The platform.
+pub struct Mock;
+
+const ENOSYS: Error = Error(38);
+
+impl Platform for Mock {
+    fn now(&self, clock: Clock) -> u64 {
+        static START: std::sync::OnceLock<Instant> = std::sync::OnceLock::new();
+        match clock {
+            Clock::Realtime => SystemTime::now()
+                .duration_since(SystemTime::UNIX_EPOCH)
+                .map_or(0, |d| d.as_nanos() as u64),
+            _ => START.get_or_init(Instant::now).elapsed().as_nanos() as u64 + 1,
+        }
+    }
+    fn thread_cpu(&self, _thread: ThreadId) -> (u64, u64) {
+        (0, 0)
+    }
+    fn random(&self, buf: &mut [u8]) {
+        for (i, b) in buf.iter_mut().enumerate() {
+            *b = (self.now(Clock::Monotonic) as usize * 31 + i * 17) as u8;
+        }
+    }
+    fn cpu(&self) -> u32 {
+        0
+    }
+    fn cpus(&self) -> u32 {
+        2
+    }
+    fn memory(&self) -> (u64, u64) {
+        (1 << 30, 1 << 29)
+    }
+    fn log(&self, line: &[u8]) {
+        std::eprintln!("{}", alloc::string::String::from_utf8_lossy(line));
+    }
+    fn yield_now(&self) {
+        std::thread::yield_now();
+    }
+    fn stopped(&self, _signal: i32) {}
+    fn shutdown(&self, wait_status: i32) -> ! {
+        std::process::exit(wait_status)
+    }
+}
+
+impl park::Parking for Mock {
+    fn park(&self, park: &Park, deadline: Option<u64>, _hosts: &mut [HostPoll]) {
+        while !park.take() {
+            if deadline.is_some_and(|d| self.now(Clock::Monotonic) >= d) {
+                return;
+            }
+            std::thread::sleep(Duration::from_micros(50));
+        }
+    }
+    fn unpark(&self, park: &Park) {
+        park.state
+            .store(ParkState::Notified as u32, Ordering::Release);
+    }
+    fn word_wait(&self, word: &AtomicU32, expected: u32) {
+        if word.load(Ordering::Acquire) == expected {
+            std::thread::sleep(Duration::from_micros(50));
+        }
+    }
+    fn word_wake(&self, _word: &AtomicU32, _count: u32) {}
+    fn poll_now(&self, _hosts: &mut [HostPoll]) {}
+    fn readiness_new(&self) -> Result<HostFd> {
+        Err(ENOSYS)
+    }
+    fn readiness_set(&self, _: HostFd, _: HostFd, _: Option<(u32, u64)>) -> Result<()> {
+        Err(ENOSYS)
+    }
+    fn readiness_take(&self, _: HostFd, _: &mut [(u32, u64)]) -> Result<usize> {
+        Err(ENOSYS)
+    }
+}
+
+impl AddressSpace for Mock {
+    fn kernel_region(&self) -> (usize, usize) {
+        (0, 0)
+    }
+    fn map(&self, _: usize, _: usize, _: Prot, _: MapSource) -> Result<()> {
+        Err(ENOSYS)
+    }
+    fn unmap(&self, _: usize, _: usize) -> Result<()> {
+        Err(ENOSYS)
+    }
+    fn protect(&self, _: usize, _: usize, _: Prot) -> Result<()> {
+        Err(ENOSYS)
+    }
+    fn remap(&self, _: usize, _: usize, _: usize, _: usize) -> Result<()> {
+        Err(ENOSYS)
+    }
+    fn discard(&self, _: usize, _: usize) -> Result<()> {
+        Err(ENOSYS)
+    }
+    fn resident(&self, _: usize, _: usize, _: &mut [u8]) -> Result<()> {
+        Err(ENOSYS)
+    }
+    fn clear(&self) -> Result<()> {
+        Ok(())
+    }
+    fn peek(&self, _: ThreadId, _: usize, _: &mut [u8]) -> Result<usize> {
+        Err(ENOSYS)
+    }
+    fn poke(&self, _: ThreadId, _: usize, _: &[u8]) -> Result<usize> {
+        Err(ENOSYS)
+    }
+    fn release_kernel_pages(&self, _: usize, _: usize) {}
+}
+
+impl Threads for Mock {
+    fn spawn(&self, _: Spawn, _: Start) -> Result<ThreadId> {
+        Err(ENOSYS)
+    }
+    fn spawn_service(&self) -> Result<()> {
+        Ok(())
+    }
+    fn exit(&self) -> ! {
+        panic!("a task exits")
+    }
+    fn kick(&self, _: ThreadId, park: &Park) {
+        park::Parking::unpark(self, park);
+    }
+    fn fs_base(&self) -> u64 {
+        0
+    }
+    fn set_fs_base(&self, _: u64) {}
+    fn vector_size(&self) -> usize {
+        576
+    }
+    fn vector_save(&self, _: &Context, _: &mut [u8]) {}
+    fn vector_restore(&self, _: &mut Context, _: &[u8]) -> Result<()> {
+        Ok(())
+    }
+    fn vector_reset(&self, _: &mut Context) {}
+    fn set_affinity(&self, _: ThreadId, _: &[u64]) -> Result<()> {
+        Ok(())
+    }
+}
+
+impl HostFiles for Mock {
+    fn open(&self, _: HostFd, _: &[u8], _: u32, _: u32) -> Result<HostFd> {
+        Err(ENOSYS)
+    }
+    fn close(&self, _: HostFd) {}
+    fn read(&self, _: HostFd, _: &[IoVec], _: Option<u64>) -> Result<usize> {
+        Err(ENOSYS)
+    }
+    fn write(&self, _: HostFd, _: &[IoVec], _: Option<u64>) -> Result<usize> {
+        Err(ENOSYS)
+    }
+    fn seek(&self, _: HostFd, _: u64, _: u32) -> Result<u64> {
+        Err(ENOSYS)
+    }
+    fn stat(&self, _: HostFd, _: &[u8]) -> Result<HostStat> {
+        Err(ENOSYS)
+    }
+    fn statfs(&self, _: HostFd) -> Result<HostStatFs> {
+        Err(ENOSYS)
+    }
+    fn set_attr(&self, _: HostFd, _: &[u8], _: &HostSetAttr) -> Result<()> {
+        Err(ENOSYS)
+    }
+    fn read_dir(&self, _: HostFd) -> Result<Vec<HostDirent>> {
+        Err(ENOSYS)
+    }
+    fn read_link(&self, _: HostFd, _: &[u8]) -> Result<Vec<u8>> {
+        Err(ENOSYS)
+    }
+    fn mkdir(&self, _: HostFd, _: &[u8], _: u32) -> Result<()> {
+        Err(ENOSYS)
+    }
+    fn mknod(&self, _: HostFd, _: &[u8], _: u32, _: u64) -> Result<()> {
+        Err(ENOSYS)
+    }
+    fn symlink(&self, _: HostFd, _: &[u8], _: &[u8]) -> Result<()> {
+        Err(ENOSYS)
+    }
+    fn link(&self, _: HostFd, _: &[u8], _: HostFd, _: &[u8]) -> Result<()> {
+        Err(ENOSYS)
+    }
+    fn unlink(&self, _: HostFd, _: &[u8], _: bool) -> Result<()> {
+        Err(ENOSYS)
+    }
+    fn rename(&self, _: HostFd, _: &[u8], _: HostFd, _: &[u8], _: u32) -> Result<()> {
+        Err(ENOSYS)
+    }
+    fn fsync(&self, _: HostFd, _: bool) -> Result<()> {
+        Err(ENOSYS)
+    }
+    fn fallocate(&self, _: HostFd, _: u32, _: u64, _: u64) -> Result<()> {
+        Err(ENOSYS)
+    }
+    fn tty_ioctl(&self, _: HostFd, _: u32, _: &mut [u8]) -> Result<usize> {
+        Err(ENOSYS)
+    }
+}
+
+impl HostSockets for Mock {
+    fn socket(&self, _: i32, _: i32, _: i32) -> Result<HostFd> {
+        Err(ENOSYS)
+    }
+    fn bind(&self, _: HostFd, _: &[u8]) -> Result<()> {
+        Err(ENOSYS)
+    }
+    fn listen(&self, _: HostFd, _: i32) -> Result<()> {
+        Err(ENOSYS)
+    }
+    fn accept(&self, _: HostFd, _: &mut [u8]) -> Result<(HostFd, usize)> {
+        Err(ENOSYS)
+    }
+    fn connect(&self, _: HostFd, _: &[u8]) -> Result<()> {
+        Err(ENOSYS)
+    }
+    fn shutdown(&self, _: HostFd, _: i32) -> Result<()> {
+        Err(ENOSYS)
+    }
+    fn sock_name(&self, _: HostFd, _: bool, _: &mut [u8]) -> Result<usize> {
+        Err(ENOSYS)
+    }
+    fn get_option(&self, _: HostFd, _: i32, _: i32, _: &mut [u8]) -> Result<usize> {
+        Err(ENOSYS)
+    }
+    fn set_option(&self, _: HostFd, _: i32, _: i32, _: &[u8]) -> Result<()> {
+        Err(ENOSYS)
+    }
+    fn send(&self, _: HostFd, _: &[IoVec], _: &[u8], _: &[u8], _: u32) -> Result<usize> {
+        Err(ENOSYS)
+    }
+    fn recv(
+        &self,
+        _: HostFd,
+        _: &[IoVec],
+        _: &mut [u8],
+        _: &mut [u8],
+        _: u32,
+    ) -> Result<net::Received> {
+        Err(ENOSYS)
+    }
+    fn queued(&self, _: HostFd, _: bool) -> Result<usize> {
+        Err(ENOSYS)
+    }
+}
+
+/// A configuration with nothing in it but a tmpfs root.
+pub fn config() -> BootConfig {
+    BootConfig {
+        program: b"/bin/true".to_vec(),
+        argv: Vec::new(),
+        env: Vec::new(),
+        cwd: b"/".to_vec(),
+        uid: 0,
+        gid: 0,
+        groups: Vec::new(),
+        hostname: b"test".to_vec(),
+        umask: 0o022,
+        init: false,
+        mounts: alloc::vec![boot::Mount {
+            target: b"/".to_vec(),
+            source: boot::Source::Tmpfs {
+                size: 0,
+                mode: 0o755
+            },
+            read_only: false,
+        }],
+        stdio: [None; 3],
+        terminal: None,
+        trace: None,
+        trace_summary: false,
+        log: alloc::string::String::new(),
+        network: Network {
+            open: true,
+            publish: Vec::new(),
+            connect: Vec::new(),
+        },
+        rlimits: Vec::new(),
+        seed: [7; 32],
+    }
+}
+
+/// Starts the kernel on the mock platform, once per test program.
+pub fn boot() {
+    static MOCK: Mock = Mock;
+    static LOCK: std::sync::Mutex<()> = std::sync::Mutex::new(());
+    let _one = LOCK.lock();
+    bastide_base::pages::init_for_tests();
+    crate::kernel::init(&MOCK, config());
+}
+
+/// A process of one task with these credentials and places in the tree of files.
+pub fn task_with(creds: Creds, files: Arc<FdTable>, fs: Arc<FsInfo>) -> Arc<Task> {
+    static NEXT: AtomicI32 = AtomicI32::new(1000);
+    boot();
+    let pid = NEXT.fetch_add(1, Ordering::Relaxed);
+    let process = Arc::new(Process {
+        pid,
+        tasks: Mutex::default(),
+        life: Mutex::new(Life::Running),
+        job: Mutex::new(JobState::default()),
+        rel: Mutex::new(Relations {
+            parent: Weak::new(),
+            children: Vec::new(),
+            pgid: pid,
+            sid: pid,
+            subreaper: false,
+            exit_signal: 17,
+            has_execed: false,
+            terminal: None,
+        }),
+        child_events: Default::default(),
+        exit_events: Default::default(),
+        signals: Default::default(),
+        rlimits: Mutex::new({
+            let mut r = [(u64::MAX, u64::MAX); 16];
+            r[crate::process::task::RLIMIT_NOFILE] = (1024, 4096);
+            r
+        }),
+        exe: Mutex::new(None),
+        args: Mutex::new(([0; 4], Vec::new())),
+        started: 0,
+        cpu_gone: Mutex::new((0, 0)),
+        cpu_children: Mutex::new((0, 0)),
+        dumpable: AtomicI32::new(1),
+        death_signal: AtomicI32::new(0),
+        timers: Default::default(),
+    });
+    let t = Task::new(
+        pid,
+        process.clone(),
+        Arc::new(creds),
+        files,
+        fs,
+        crate::mm::Mm::new(),
+        Default::default(),
+        [0; 16],
+    );
+    process.tasks.lock().insert(pid, t.clone());
+    crate::kernel().processes.lock().insert(pid, process);
+    crate::kernel().tasks.lock().insert(pid, t.clone());
+    t
+}

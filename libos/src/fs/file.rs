@@ -101,7 +101,9 @@ pub trait FileOps: Any + Send + Sync {
     fn fsync(&self, _data_only: bool) -> Result<()> {
         Err(Errno::EINVAL)
     }
-    /// Emits entries from `position` until `emit` says false; EIO-free end is end of directory.
+    /// Emits entries from `position` until `emit` says false or the directory ends. Without `.`
+    /// and `..`, which `getdents64(2)` adds itself; positions are the directory's own: 0 is the
+    /// first entry, and others are what [`Dirent::next`] said.
     fn read_dir(
         &self,
         _t: &Task,
@@ -128,6 +130,11 @@ pub trait FileOps: Any + Send + Sync {
             blksize: 4096,
             ..Default::default()
         })
+    }
+    /// Opens again an object without a path, through `/proc/pid/fd/N`; ENXIO where Linux cannot
+    /// (sockets).
+    fn reopen(&self, _t: &Task, _flags: u32) -> Result<Arc<dyn FileOps>> {
+        Err(Errno::ENXIO)
     }
     /// Extra lines of `/proc/pid/fdinfo/N`.
     fn fdinfo(&self, _out: &mut alloc::string::String) {}

@@ -160,7 +160,11 @@ pub trait Inode: Any + Send + Sync {
     fn set_attr(&self, _attr: &SetAttr) -> Result<()> {
         Err(Errno::EPERM)
     }
-    /// The kind, cheaper than `stat`.
+    /// Mode (with type bits), owner and group: what permission checks need, cheaper than `stat`.
+    fn perms(&self) -> Result<(u32, u32, u32)> {
+        self.stat().map(|s| (s.mode, s.uid, s.gid))
+    }
+    /// The kind, cheaper than `stat`. It never changes.
     fn kind(&self) -> Kind {
         self.stat().map_or(Kind::Regular, |s| s.kind())
     }

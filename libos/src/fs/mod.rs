@@ -7,6 +7,7 @@
 pub mod fd;
 pub mod file;
 pub mod host;
+pub mod hostfs;
 pub mod inode;
 pub mod path;
 

@@ -1,0 +1,102 @@
+//! Open host directories.
+
+use super::inode::{HostInode, open_dir};
+use super::valid_name;
+use crate::fs::file::Dirent;
+use crate::fs::{FileOps, Inode};
+use crate::{Result, Task, host_error, pal};
+use alloc::sync::Arc;
+use alloc::vec::Vec;
+use bastide_base::sync::Mutex;
+use bastide_pal::file::HostDirent;
+use core::any::Any;
+
+/// An open directory. Its entries are read whole from the host when reading starts at the
+/// beginning, so that positions stay valid while names come and go.
+pub struct HostDir {
+    inode: Arc<HostInode>,
+    entries: Mutex<Option<Arc<Vec<HostDirent>>>>,
+}
+
+impl HostDir {
+    pub(super) fn new(inode: Arc<HostInode>) -> Self {
+        HostDir {
+            inode,
+            entries: Mutex::new(None),
+        }
+    }
+
+    fn entries(&self, again: bool) -> Result<Arc<Vec<HostDirent>>> {
+        if !again && let Some(e) = &*self.entries.lock() {
+            return Ok(e.clone());
+        }
+        let h = open_dir(&self.inode)?;
+        let mut list = pal().read_dir(h.0).map_err(host_error)?;
+        // What the host says is no name is not shown.
+        list.retain(|e| valid_name(&e.name));
+        let list = Arc::new(list);
+        *self.entries.lock() = Some(list.clone());
+        Ok(list)
+    }
+}
+
+impl FileOps for HostDir {
+    fn as_any(&self) -> &dyn Any {
+        self
+    }
+
+    fn seekable(&self) -> bool {
+        true
+    }
+
+    fn pollable(&self) -> bool {
+        false
+    }
+
+    fn fsync(&self, data_only: bool) -> Result<()> {
+        let h = open_dir(&self.inode)?;
+        pal().fsync(h.0, data_only).map_err(host_error)
+    }
+
+    fn read_dir(
+        &self,
+        _t: &Task,
+        position: u64,
+        emit: &mut dyn FnMut(Dirent<'_>) -> bool,
+    ) -> Result<()> {
+        let entries = self.entries(position == 0)?;
+        let dots = [(&b"."[..], 0u64), (b"..", 1)];
+        for (name, at) in dots {
+            if position <= at {
+                let ino = if at == 0 {
+                    self.inode.stat()?.ino
+                } else {
+                    self.inode.parent_ino()?
+                };
+                let next = at + 1;
+                if !emit(Dirent {
+                    ino,
+                    next,
+                    kind: 4,
+                    name,
+                }) {
+                    return Ok(());
+                }
+            }
+        }
+        let from = usize::try_from(position.saturating_sub(2)).unwrap_or(usize::MAX);
+        for (i, e) in entries.iter().enumerate().skip(from) {
+            let next = i as u64 + 3;
+            let kind = if e.kind <= 12 { e.kind } else { 0 };
+            if !emit(Dirent {
+                ino: e.ino,
+                next,
+                kind,
+                name: &e.name,
+            }) {
+                return Ok(());
+            }
+        }
+        Ok(())
+    }
+}

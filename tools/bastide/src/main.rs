@@ -1,1 +1,79 @@
-fn main() {}
+//! `bastide`: runs unmodified Linux programs inside a library OS.
+
+mod boot;
+mod check;
+mod cli;
+mod doctor;
+mod ending;
+mod host;
+mod options;
+mod outer;
+mod run;
+mod users;
+
+use clap::Parser;
+use std::process::ExitCode;
+
+/// Exit code for errors of Bastide's own, as `docker run` and `env` have it; 126 and 127 are the
+/// program's that cannot be executed or found.
+const OWN_ERROR: u8 = 125;
+
+fn main() -> ExitCode {
+    let cli = match cli::Cli::try_parse() {
+        Ok(cli) => cli,
+        Err(error) => {
+            let _ = error.print();
+            if forgot_dashes(error.kind()) {
+                eprintln!("To run a program, put `--` before it: bastide run -- PROGRAM ARGUMENTS");
+            }
+            let code = if error.use_stderr() { OWN_ERROR } else { 0 };
+            return ExitCode::from(code);
+        }
+    };
+    let result = match cli.verb {
+        cli::Verb::Run(options) => run::run(&options),
+        cli::Verb::Check { manifests } => check::check(&manifests),
+        cli::Verb::Doctor { host_calls } => doctor::doctor(host_calls),
+    };
+    result.unwrap_or_else(|error| {
+        eprintln!("{error}");
+        ExitCode::from(OWN_ERROR)
+    })
+}
+
+/// `bastide run ls -l`: the commonest mistake there is.
+fn forgot_dashes(kind: clap::error::ErrorKind) -> bool {
+    let mut args = std::env::args_os().skip(1);
+    kind == clap::error::ErrorKind::UnknownArgument
+        && args.next().is_some_and(|verb| verb == "run")
+        && !args.any(|arg| arg == "--")
+}
+
+/// What ends a verb early: the text for a person, cause and remedy.
+#[derive(Debug)]
+pub struct Failure(String);
+
+impl Failure {
+    pub fn new(message: impl std::fmt::Display) -> Self {
+        Failure(format!("error: {message}"))
+    }
+}
+
+impl std::fmt::Display for Failure {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl From<bastide_manifest::Problem> for Failure {
+    fn from(problem: bastide_manifest::Problem) -> Self {
+        Failure(problem.to_string())
+    }
+}
+
+impl From<Vec<bastide_manifest::Problem>> for Failure {
+    fn from(problems: Vec<bastide_manifest::Problem>) -> Self {
+        let texts: Vec<_> = problems.iter().map(ToString::to_string).collect();
+        Failure(texts.join("\n\n"))
+    }
+}

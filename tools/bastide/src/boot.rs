@@ -1,0 +1,211 @@
+//! From a manifest to what the enclave is told at its start: opens what is mounted, looks up
+//! users and host names.
+
+use crate::cli::RunOptions;
+use crate::{Failure, host, users};
+use bastide_manifest::{Env, Manifest, Mount, MountKind, Origin, Problem};
+use bastide_pal::HostFd;
+use bastide_pal::boot::{BootConfig, Network, Source};
+use rustix::fs::{Access, AtFlags, Mode, OFlags};
+use std::ffi::OsStr;
+use std::fs::OpenOptions;
+use std::net::{IpAddr, ToSocketAddrs};
+use std::os::fd::{IntoRawFd, OwnedFd};
+use std::os::unix::ffi::OsStrExt;
+use std::path::Path;
+
+/// Where programs are looked up when the environment does not say.
+const DEFAULT_PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
+
+/// Everything the enclave is told. The descriptors in it are the enclave's from now on.
+pub fn config(manifest: &Manifest, options: &RunOptions) -> Result<BootConfig, Failure> {
+    let (uid, gid, groups) = match &manifest.user {
+        Some((user, origin)) => users::lookup(&manifest.mounts, user, origin)?,
+        None => host::credentials()?,
+    };
+    let (trace, trace_summary) = trace(options)?;
+    let mut argv: Vec<Vec<u8>> = Vec::new();
+    if options.manifest.is_some() {
+        argv.push(manifest.program.clone().into());
+        argv.extend(manifest.args.iter().map(|arg| arg.clone().into()));
+    }
+    argv.extend(options.command.iter().map(|arg| arg.as_bytes().to_vec()));
+    Ok(BootConfig {
+        program: argv.first().cloned().unwrap_or_default(),
+        argv,
+        env: environment(&manifest.env, options)?,
+        cwd: manifest.cwd.clone().into(),
+        uid,
+        gid,
+        groups,
+        hostname: manifest.hostname.clone().into(),
+        umask: host::umask(),
+        init: manifest.init,
+        mounts: manifest
+            .mounts
+            .iter()
+            .map(mount)
+            .collect::<Result<_, Problem>>()?,
+        stdio: host::stdio()?,
+        terminal: host::terminal(),
+        trace,
+        trace_summary,
+        log: manifest.log.clone().unwrap_or_else(|| "warn".into()),
+        network: network(manifest)?,
+        rlimits: host::limits(&manifest.limits),
+        seed: host::seed()?,
+    })
+}
+
+/// The first of these problems is reported by `bastide run`; `bastide check` wants all.
+pub fn check_mounts(mounts: &[Mount]) -> Vec<Problem> {
+    mounts
+        .iter()
+        .filter_map(|mount| match &mount.kind {
+            MountKind::Host(path) | MountKind::Overlay(path) => open(path, &mount.origin).err(),
+            _ => None,
+        })
+        .collect()
+}
+
+fn mount(mount: &Mount) -> Result<bastide_pal::boot::Mount, Problem> {
+    let root = |path| open(path, &mount.origin).map(hand_over);
+    Ok(bastide_pal::boot::Mount {
+        target: mount.target.clone().into(),
+        source: match &mount.kind {
+            MountKind::Host(path) => Source::Host { root: root(path)? },
+            MountKind::Overlay(path) => Source::Overlay { lower: root(path)? },
+            MountKind::Tmpfs { size, mode } => Source::Tmpfs {
+                size: *size,
+                mode: *mode,
+            },
+            MountKind::Proc => Source::Proc,
+            MountKind::Dev => Source::Dev,
+            MountKind::Sys => Source::Sys,
+        },
+        read_only: mount.read_only,
+    })
+}
+
+/// Opens the host side of a mount, and finds out now rather than at the first access whether it
+/// can be read.
+fn open(path: &Path, origin: &Origin) -> Result<OwnedFd, Problem> {
+    let explain = |error: rustix::io::Errno| {
+        let problem = origin.problem(format!("cannot mount {}: {error}", path.display()));
+        match error {
+            rustix::io::Errno::NOENT => problem.help("create it on the host, or correct the path"),
+            rustix::io::Errno::ACCESS => problem.help(
+                "the user who runs bastide must be able to read it; change its permissions or run \
+                 as a user who can",
+            ),
+            _ => problem,
+        }
+    };
+    let fd =
+        rustix::fs::open(path, OFlags::PATH | OFlags::CLOEXEC, Mode::empty()).map_err(explain)?;
+    let kind =
+        rustix::fs::FileType::from_raw_mode(rustix::fs::fstat(&fd).map_err(explain)?.st_mode);
+    let access = match kind {
+        rustix::fs::FileType::Directory => Access::READ_OK | Access::EXEC_OK,
+        _ => Access::READ_OK,
+    };
+    rustix::fs::accessat(rustix::fs::CWD, path, access, AtFlags::EACCESS).map_err(explain)?;
+    Ok(fd)
+}
+
+/// A descriptor that the enclave owns from now on.
+fn hand_over(fd: OwnedFd) -> HostFd {
+    HostFd(fd.into_raw_fd())
+}
+
+fn environment(env: &Env, options: &RunOptions) -> Result<Vec<Vec<u8>>, Failure> {
+    let mut list: Vec<(Vec<u8>, Vec<u8>)> = Vec::new();
+    let mut set = |name: &[u8], value: &[u8]| match list.iter_mut().find(|(known, _)| known == name)
+    {
+        Some((_, old)) => *old = value.to_vec(),
+        None => list.push((name.to_vec(), value.to_vec())),
+    };
+    for (name, value) in std::env::vars_os() {
+        if env.passes(&name.to_string_lossy()) {
+            set(name.as_bytes(), value.as_bytes());
+        }
+    }
+    for (name, value) in &env.set {
+        set(name.as_bytes(), value.as_bytes());
+    }
+    for text in &options.env {
+        let bytes = text.as_bytes();
+        match bytes.iter().position(|byte| *byte == b'=') {
+            Some(0) => {
+                let origin = Origin::Option(format!("--env {}", text.to_string_lossy()));
+                return Err(origin.problem("the variable has no name").into());
+            }
+            Some(at) => set(&bytes[..at], &bytes[at + 1..]),
+            // As docker: a variable that the caller does not have is not set.
+            None => {
+                if let Some(value) = std::env::var_os(OsStr::from_bytes(bytes)) {
+                    set(bytes, value.as_bytes());
+                }
+            }
+        }
+    }
+    if options.manifest.is_some() && !list.iter().any(|(name, _)| name == b"PATH") {
+        list.push((b"PATH".to_vec(), DEFAULT_PATH.into()));
+    }
+    Ok(list
+        .into_iter()
+        .map(|(name, value)| [name.as_slice(), b"=", value.as_slice()].concat())
+        .collect())
+}
+
+/// Where the trace goes, and whether only totals are wanted.
+fn trace(options: &RunOptions) -> Result<(Option<HostFd>, bool), Failure> {
+    let Some(path) = &options.trace else {
+        return Ok((None, false));
+    };
+    let summary = path == Path::new("summary");
+    let fd: OwnedFd = if summary || path == Path::new("-") {
+        rustix::io::fcntl_dupfd_cloexec(rustix::stdio::stderr(), 3)
+            .map_err(|error| Failure::new(format!("cannot trace to standard error: {error}")))?
+    } else {
+        let file = OpenOptions::new()
+            .create(true)
+            .write(true)
+            .truncate(true)
+            .open(path);
+        file.map_err(|error| {
+            Failure::new(format!(
+                "cannot write the trace to {}: {error}",
+                path.display()
+            ))
+        })?
+        .into()
+    };
+    Ok((Some(hand_over(fd)), summary))
+}
+
+fn network(manifest: &Manifest) -> Result<Network, Problem> {
+    let network = &manifest.network;
+    let mut connect = Vec::new();
+    for (peer, origin) in &network.connect {
+        connect.extend(peer.to_boot(|name| resolve(name, origin))?);
+    }
+    Ok(Network {
+        open: network.open,
+        publish: network
+            .publish
+            .iter()
+            .map(|(port, _)| port.to_boot())
+            .collect(),
+        connect,
+    })
+}
+
+fn resolve(name: &str, origin: &Origin) -> Result<Vec<IpAddr>, Problem> {
+    match (name, 0).to_socket_addrs() {
+        Ok(found) => Ok(found.map(|addr| addr.ip()).collect()),
+        Err(error) => Err(origin
+            .problem(format!("the host cannot find `{name}`: {error}"))
+            .help("correct the name, or write an address; names are looked up at start")),
+    }
+}

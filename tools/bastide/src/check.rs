@@ -1,0 +1,30 @@
+//! `bastide check`.
+
+use crate::{Failure, OWN_ERROR, boot, users};
+use bastide_manifest::Manifest;
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+/// Says of each manifest whether it is sound, or everything that is wrong with it.
+pub fn check(manifests: &[PathBuf]) -> Result<ExitCode, Failure> {
+    let mut sound = true;
+    for path in manifests {
+        let problems = match Manifest::read(path) {
+            Err(problems) => problems,
+            Ok(manifest) => {
+                let mut problems = boot::check_mounts(&manifest.mounts);
+                if let Some((user, origin)) = &manifest.user {
+                    problems.extend(users::lookup(&manifest.mounts, user, origin).err());
+                }
+                problems
+            }
+        };
+        if problems.is_empty() {
+            println!("{}: ok", path.display());
+        } else {
+            sound = false;
+            eprintln!("{}", Failure::from(problems));
+        }
+    }
+    Ok(ExitCode::from(if sound { 0 } else { OWN_ERROR }))
+}

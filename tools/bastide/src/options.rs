@@ -1,0 +1,204 @@
+//! The options of `bastide run`, applied to a manifest.
+
+use crate::Failure;
+use crate::cli::RunOptions;
+use bastide_manifest::{Env, Manifest, Mount, MountKind, Network, Origin, Problem};
+use bastide_manifest::{mounts, parse_size, parse_target};
+use std::path::Path;
+
+/// The manifest to run: the one named, or one that gives the program the host's files, each with
+/// the options applied.
+///
+/// Returns whether there was none. The environment and the arguments are not in it: they need not
+/// be text, see [`crate::boot`].
+pub fn manifest(options: &RunOptions) -> Result<(Manifest, bool), Failure> {
+    let (mut manifest, open) = match &options.manifest {
+        Some(path) => (Manifest::read(path)?, false),
+        None if options.command.is_empty() => {
+            return Err(Failure::new(
+                "nothing to run\n  = help: name a manifest, or a program after `--`, for example: \
+                 bastide run -- /bin/sh",
+            ));
+        }
+        None => (whole_host()?, true),
+    };
+    for text in &options.mount {
+        let mount = parse_mount(text)?;
+        manifest
+            .mounts
+            .retain(|other| other.target != mount.target || is_repeated(other));
+        if let Some(other) = manifest
+            .mounts
+            .iter()
+            .find(|other| other.target == mount.target)
+        {
+            let message = format!("`{}` is mounted twice", other.target);
+            return Err(mount.origin.problem(message).into());
+        }
+        manifest.mounts.push(mount);
+    }
+    mounts::sort(&mut manifest.mounts);
+    if let Some(cwd) = &options.cwd {
+        manifest.cwd = inside(cwd, &manifest.cwd)?;
+    }
+    if let Some(user) = &options.user {
+        manifest.user = Some((user.clone(), Origin::Option("--user".into())));
+    }
+    if let Some(name) = &options.hostname {
+        if name.is_empty() || name.len() > 64 {
+            let origin = Origin::Option(format!("--hostname {name}"));
+            return Err(origin.problem("a host name has 1 to 64 bytes").into());
+        }
+        manifest.hostname.clone_from(name);
+    }
+    if let Some(level) = &options.log {
+        manifest.log = Some(level.clone());
+    }
+    manifest.init |= options.init;
+    Ok((manifest, open))
+}
+
+/// Two options that name one target are a mistake; an option that replaces a default is not.
+fn is_repeated(mount: &Mount) -> bool {
+    matches!(mount.origin, Origin::Option(_))
+}
+
+/// The host's files below an in-memory overlay, its whole environment, an open network.
+fn whole_host() -> Result<Manifest, Failure> {
+    let cwd = std::env::current_dir()
+        .map_err(|error| Failure::new(format!("the current directory is not usable: {error}")))?;
+    let cwd = cwd.to_str().ok_or_else(|| {
+        Failure::new("the current directory's name is not UTF-8\n  = help: use --cwd DIR")
+    })?;
+    let mut mounts = Vec::new();
+    for (target, kind) in [
+        ("/", MountKind::Overlay("/".into())),
+        ("/proc", MountKind::Proc),
+        ("/dev", MountKind::Dev),
+        ("/sys", MountKind::Sys),
+    ] {
+        mounts.push(Mount {
+            target: target.into(),
+            kind,
+            read_only: false,
+            origin: Origin::Default,
+        });
+    }
+    Ok(Manifest {
+        cwd: cwd.into(),
+        hostname: rustix::system::uname()
+            .nodename()
+            .to_string_lossy()
+            .into_owned(),
+        mounts,
+        network: Network {
+            open: true,
+            ..Network::default()
+        },
+        env: Env {
+            pass: vec!["*".into()],
+            set: Vec::new(),
+        },
+        ..Manifest::default()
+    })
+}
+
+/// `SOURCE:TARGET[:ro|rw|overlay]` or `tmpfs:TARGET[:SIZE]`.
+fn parse_mount(text: &str) -> Result<Mount, Problem> {
+    let origin = Origin::Option(format!("--mount {text}"));
+    let usage = |message: String| {
+        origin.problem(message).help(
+            "write SOURCE:TARGET, SOURCE:TARGET:rw, SOURCE:TARGET:overlay or tmpfs:TARGET[:SIZE], \
+             for example --mount /srv/data:/data:rw",
+        )
+    };
+    // The mode is what follows the last colon if that is one; a source may contain colons.
+    if let Some(rest) = text.strip_prefix("tmpfs:") {
+        let (target, size) = match rest.split_once(':') {
+            None => (rest, 0),
+            Some((target, size)) => (target, parse_size(size).map_err(usage)?),
+        };
+        return Ok(Mount {
+            target: parse_target(target).map_err(usage)?,
+            kind: MountKind::Tmpfs {
+                size,
+                mode: if target == "/tmp" { 0o1777 } else { 0o755 },
+            },
+            read_only: false,
+            origin,
+        });
+    }
+    let (rest, mode) = match text.rsplit_once(':') {
+        Some((rest, mode @ ("ro" | "rw" | "overlay"))) => (rest, mode),
+        _ => (text, "ro"),
+    };
+    let (source, target) = rest
+        .rsplit_once(':')
+        .filter(|(source, _)| !source.is_empty())
+        .ok_or_else(|| usage(format!("`{text}` does not name a source and a target")))?;
+    let target = parse_target(target).map_err(usage)?;
+    Ok(Mount {
+        target,
+        kind: match mode {
+            "overlay" => MountKind::Overlay(source.into()),
+            _ => MountKind::Host(source.into()),
+        },
+        read_only: mode == "ro",
+        origin,
+    })
+}
+
+/// `path` made absolute inside the enclave.
+fn inside(path: &str, cwd: &str) -> Result<String, Failure> {
+    let joined = Path::new(cwd).join(path);
+    let mut clean = String::new();
+    for part in joined.components() {
+        match part {
+            std::path::Component::Normal(part) => {
+                clean.push('/');
+                clean.push_str(&part.to_string_lossy());
+            }
+            std::path::Component::ParentDir => {
+                clean.truncate(clean.rfind('/').unwrap_or(0));
+            }
+            _ => {}
+        }
+    }
+    if clean.is_empty() {
+        clean.push('/');
+    }
+    Ok(clean)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn mount(text: &str) -> Mount {
+        parse_mount(text).unwrap()
+    }
+
+    #[test]
+    fn mounts() {
+        let found = mount("/a:b:/c");
+        assert_eq!(found.kind, MountKind::Host("/a:b".into()));
+        assert!(found.read_only);
+        assert!(!mount(".:/work:rw").read_only);
+        assert_eq!(mount("/:/:overlay").kind, MountKind::Overlay("/".into()));
+        let tmp = MountKind::Tmpfs {
+            size: 1 << 20,
+            mode: 0o1777,
+        };
+        assert_eq!(mount("tmpfs:/tmp:1M").kind, tmp);
+        for bad in ["", "/a", ":/a", "/a:b", "/a:/../b", "tmpfs:/a:x", "tmpfs:a"] {
+            assert!(parse_mount(bad).is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn relative_directories() {
+        assert_eq!(inside("b/../c", "/a").unwrap(), "/a/c");
+        assert_eq!(inside("../..", "/a").unwrap(), "/");
+        assert_eq!(inside("/x/", "/a").unwrap(), "/x");
+    }
+}

@@ -1,0 +1,20 @@
+//! `bastide run`.
+
+use crate::cli::RunOptions;
+use crate::{Failure, boot, ending, options, outer};
+use std::process::ExitCode;
+
+const NOTICE: &str = "bastide: no manifest: the host's files are read-only below an in-memory \
+                      overlay, changes are lost at exit (keep them with --mount DIR:DIR:rw); \
+                      network is open; no hardware protection";
+
+/// Runs the program and ends as it ended.
+pub fn run(options: &RunOptions) -> Result<ExitCode, Failure> {
+    let (manifest, open) = options::manifest(options)?;
+    let config = boot::config(&manifest, options)?;
+    if open && !options.quiet {
+        eprintln!("{NOTICE}");
+    }
+    let status = outer::run(config).map_err(Failure::new)?;
+    Ok(ending::follow(status))
+}

@@ -1,0 +1,150 @@
+use crate::{Id, Manifest, MountKind, Problem};
+use std::path::Path;
+
+fn parse(text: &str) -> Result<Manifest, Vec<Problem>> {
+    Manifest::parse(Path::new("dir/m.toml"), text.into())
+}
+
+/// What a person sees.
+fn refused(text: &str) -> String {
+    let problems = parse(text).expect_err("accepted");
+    let lines: Vec<_> = problems.iter().map(Problem::to_string).collect();
+    lines.join("\n")
+}
+
+#[test]
+fn a_full_manifest() {
+    let manifest = parse(
+        r#"
+        program = "python3"
+        args = ["-c", "print(1)"]
+        cwd = "/work/"
+        user = "1000"
+        hostname = "box"
+        init = true
+        log = "info"
+
+        [env]
+        pass = ["TERM", "LC_*"]
+        set = { HOME = "/root" }
+
+        [[mount]]
+        target = "/"
+        type = "overlay"
+        source = "rootfs"
+
+        [[mount]]
+        target = "/data"
+        source = "/srv"
+        read_only = false
+
+        [[mount]]
+        target = "/tmp"
+        type = "tmpfs"
+        size = "64M"
+        mode = "1777"
+
+        [network]
+        publish = ["8080:80"]
+        connect = ["example.org:443"]
+
+        [limits]
+        nofile = 1024
+        stack = ["8M", "unlimited"]
+        "#,
+    )
+    .unwrap();
+    assert_eq!(manifest.cwd, "/work");
+    assert_eq!(manifest.user.unwrap().0.user, Id::Number(1000));
+    assert!(manifest.env.passes("LC_ALL") && !manifest.env.passes("LANG"));
+    let mount = |target| {
+        let mut mounts = manifest.mounts.iter();
+        mounts.find(|mount| mount.target == target).unwrap()
+    };
+    assert_eq!(mount("/").kind, MountKind::Overlay("dir/rootfs".into()));
+    assert!(!mount("/data").read_only);
+    let tmp = MountKind::Tmpfs {
+        size: 64 << 20,
+        mode: 0o1777,
+    };
+    assert_eq!(mount("/tmp").kind, tmp);
+    assert_eq!(mount("/proc").kind, MountKind::Proc);
+    assert_eq!(manifest.limits[0].soft, 8 << 20);
+    assert_eq!(manifest.limits[0].hard, u64::MAX);
+}
+
+#[test]
+fn an_unknown_key_is_refused_with_a_suggestion() {
+    assert_eq!(
+        refused("program = \"a\"\n[[mount]]\ntargt = \"/a\"\ntype = \"tmpfs\"\n"),
+        "error: a mount needs a `target`\n\
+         \x20--> dir/m.toml:2:1, key `mount[0]`\n  |\n2 | [[mount]]\n  | ^^^^^^^^^\n  \
+         = help: the absolute path inside the enclave, for example: target = \"/data\"\n\
+         error: unknown key `targt`\n \
+         --> dir/m.toml:3:1, key `mount[0].targt`\n  |\n3 | targt = \"/a\"\n  | ^^^^^\n  \
+         = help: did you mean `target`?"
+    );
+    let text = refused("program = \"a\"\nxyzzy = 1");
+    assert!(text.contains("the keys here are: args, cwd"), "{text}");
+}
+
+#[test]
+fn every_problem_is_told_in_the_order_of_the_file() {
+    let text = refused("cwd = \"a\"\nargs = \"x\"\ninit = 3\n[limits]\nnofil = 1\n");
+    let at: Vec<_> = [
+        "key `program` is missing",
+        "`a` is not an absolute path",
+        "expected an array, found a string",
+        "expected true or false, found an integer",
+        "did you mean `nofile`?",
+    ]
+    .map(|message| text.find(message).expect(message))
+    .into();
+    assert!(at.is_sorted(), "{text}");
+}
+
+#[test]
+fn wrong_values() {
+    let program = "program = \"a\"\n";
+    for (text, message) in [
+        ("log = \"wran\"", "did you mean `warn`?"),
+        ("user = \"\"", "expected USER or USER:GROUP"),
+        ("hostname = \"\"", "1 to 64 bytes"),
+        (
+            "[[mount]]\ntarget = \"/a/../b\"\ntype = \"tmpfs\"",
+            "must not contain `..`",
+        ),
+        ("[[mount]]\ntarget = \"/a\"", "needs a `source`"),
+        (
+            "[[mount]]\ntarget = \"/a\"\ntype = \"hots\"",
+            "did you mean `host`?",
+        ),
+        (
+            "[[mount]]\ntarget = \"/a\"\ntype = \"tmpfs\"\nsource = \"b\"",
+            "has no `source`",
+        ),
+        (
+            "[[mount]]\ntarget = \"/a\"\nsource = \"b\"\nsize = 1",
+            "`size` is for mounts of type",
+        ),
+        (
+            "[[mount]]\ntarget = \"/a\"\nsource = \"b\"\n[[mount]]\ntarget = \"/a/\"\nsource = \"c\"",
+            "mounted twice",
+        ),
+        ("[network]\npublish = [\"x\"]", "key `network.publish[0]`"),
+        ("[limits]\nnofile = [2, 1]", "soft limit is above"),
+        ("[env]\nset = { A = 1 }", "key `env.set.A`"),
+        ("args = [\"a\\u0000\"]", "NUL"),
+        ("a = ", "not TOML"),
+    ] {
+        let found = refused(&format!("{program}{text}\n"));
+        assert!(found.contains(message), "{text}: {found}");
+    }
+}
+
+#[test]
+fn a_missing_file_says_how_to_run_a_program() {
+    let problems = Manifest::read(Path::new("/nonexistent/ls")).unwrap_err();
+    let text = problems[0].to_string();
+    assert!(text.contains("bastide run -- /nonexistent/ls"), "{text}");
+}

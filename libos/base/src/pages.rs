@@ -117,7 +117,7 @@ impl Pages {
         if addr == 0 {
             return None;
         }
-        if order >= RELEASE_ORDER {
+        if order >= RELEASE_ORDER && crate::platform().is_some() {
             // All but the link were given back to the platform, or never used.
             // SAFETY: the block is ours.
             unsafe { core::ptr::write_bytes(addr as *mut u8, 0, PAGE) };
@@ -213,6 +213,20 @@ pub fn init_for_tests() {
         a.next = mem;
         a.end = mem + SIZE;
     }
+}
+
+/// What a platform for unit tests does for
+/// [`bastide_pal::AddressSpace::release_kernel_pages`].
+pub fn wipe_for_tests(addr: usize, len: usize) {
+    let a = ARENA.lock();
+    assert!(
+        addr.checked_add(len).is_some_and(|end| end <= a.next) && addr + (256 << 20) >= a.end,
+        "not page memory"
+    );
+    drop(a);
+    // SAFETY: the range is page memory, to which there are no references; the caller gives its
+    // contents up.
+    unsafe { core::ptr::write_bytes(addr as *mut u8, 0, len) };
 }
 
 #[cfg(test)]

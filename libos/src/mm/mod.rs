@@ -1,8 +1,10 @@
 //! Memory: each process's map of mappings, and the page objects behind shared ones.
 
+mod extents;
 pub mod object;
 
-pub use object::PageObject;
+pub use extents::Run;
+pub use object::{Budget, Mapped, PageObject};
 
 use crate::fs::File;
 use crate::{Errno, Result};
@@ -76,6 +78,9 @@ impl Mm {
     pub fn unmap(&self, _addr: usize, _len: usize) -> Result<()> {
         Err(Errno::ENOSYS)
     }
+
+    /// An object shrank to `from` bytes: mappings of what lies beyond must go.
+    pub fn object_shrunk(&self, _object: u64, _from: u64) {}
 
     /// Where `brk(2)` starts: after the program's bss.
     pub fn set_brk_start(&self, _addr: usize) {}

@@ -19,6 +19,18 @@ use std::time::{Duration, Instant, SystemTime};
 pub struct Mock;
 
 const ENOSYS: Error = Error(38);
+const PAGE: usize = bastide_base::pages::PAGE;
+
+std::thread_local! {
+    /// The calling thread's address space: each page's rights and source.
+    static SPACE: std::cell::RefCell<std::collections::BTreeMap<usize, (Prot, MapSource)>> =
+        const { std::cell::RefCell::new(std::collections::BTreeMap::new()) };
+}
+
+/// What the platform has mapped at a page of the calling thread's address space.
+pub fn mapped(addr: usize) -> Option<(Prot, MapSource)> {
+    SPACE.with_borrow(|s| s.get(&addr).copied())
+}
 
 impl Platform for Mock {
     fn now(&self, clock: Clock) -> u64 {
@@ -94,20 +106,48 @@ impl AddressSpace for Mock {
     fn kernel_region(&self) -> (usize, usize) {
         (0, 0)
     }
-    fn map(&self, _: usize, _: usize, _: Prot, _: MapSource) -> Result<()> {
-        Err(ENOSYS)
+    fn map(&self, addr: usize, len: usize, prot: Prot, source: MapSource) -> Result<()> {
+        for off in (0..len).step_by(PAGE) {
+            let source = match source {
+                MapSource::Anon => MapSource::Anon,
+                MapSource::Kernel { addr, shared } => MapSource::Kernel {
+                    addr: addr + off,
+                    shared,
+                },
+                MapSource::Host { fd, offset, shared } => MapSource::Host {
+                    fd,
+                    offset: offset + off as u64,
+                    shared,
+                },
+            };
+            SPACE.with_borrow_mut(|s| s.insert(addr + off, (prot, source)));
+        }
+        Ok(())
     }
-    fn unmap(&self, _: usize, _: usize) -> Result<()> {
-        Err(ENOSYS)
+    fn unmap(&self, addr: usize, len: usize) -> Result<()> {
+        SPACE.with_borrow_mut(|s| s.retain(|&a, _| a < addr || a >= addr + len));
+        Ok(())
     }
-    fn protect(&self, _: usize, _: usize, _: Prot) -> Result<()> {
-        Err(ENOSYS)
+    fn protect(&self, addr: usize, len: usize, prot: Prot) -> Result<()> {
+        SPACE.with_borrow_mut(|s| {
+            for off in (0..len).step_by(PAGE) {
+                s.get_mut(&(addr + off)).ok_or(Error(12))?.0 = prot;
+            }
+            Ok(())
+        })
     }
-    fn remap(&self, _: usize, _: usize, _: usize, _: usize) -> Result<()> {
-        Err(ENOSYS)
+    fn remap(&self, old: usize, old_len: usize, new: usize, new_len: usize) -> Result<()> {
+        let moved: Vec<_> = SPACE.with_borrow_mut(|s| {
+            (0..old_len.min(new_len))
+                .step_by(PAGE)
+                .filter_map(|off| s.remove(&(old + off)).map(|p| (new + off, p)))
+                .collect()
+        });
+        SPACE.with_borrow_mut(|s| s.extend(moved));
+        Ok(())
     }
     fn discard(&self, _: usize, _: usize) -> Result<()> {
-        Err(ENOSYS)
+        Ok(())
     }
     fn resident(&self, _: usize, _: usize, _: &mut [u8]) -> Result<()> {
         Err(ENOSYS)
@@ -121,7 +161,9 @@ impl AddressSpace for Mock {
     fn poke(&self, _: ThreadId, _: usize, _: &[u8]) -> Result<usize> {
         Err(ENOSYS)
     }
-    fn release_kernel_pages(&self, _: usize, _: usize) {}
+    fn release_kernel_pages(&self, addr: usize, len: usize) {
+        bastide_base::pages::wipe_for_tests(addr, len);
+    }
 }
 
 impl Threads for Mock {

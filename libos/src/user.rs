@@ -39,7 +39,7 @@ fn with_repair(
             Ok(()) => return Ok(()),
             Err(raw::Fault { done: more }) => {
                 done += more;
-                if last == done || !t.mm().repair(addr + done, write) {
+                if last == done || !t.mm().repair(t, addr + done, write) {
                     return Err(done);
                 }
                 last = done;
@@ -170,7 +170,7 @@ pub fn load_u32(t: &Task, addr: UserAddr) -> Result<u32> {
     loop {
         match raw::load_u32(addr.0) {
             Ok(v) => return Ok(v),
-            Err(_) if t.mm().repair(addr.0, false) => {}
+            Err(_) if t.mm().repair(t, addr.0, false) => {}
             Err(_) => return Err(Errno::EFAULT),
         }
     }
@@ -181,7 +181,7 @@ pub fn cas_u32(t: &Task, addr: UserAddr, old: u32, new: u32) -> Result<u32> {
     loop {
         match raw::cas_u32(addr.0, old, new) {
             Ok(v) => return Ok(v),
-            Err(_) if t.mm().repair(addr.0, true) => {}
+            Err(_) if t.mm().repair(t, addr.0, true) => {}
             Err(_) => return Err(Errno::EFAULT),
         }
     }

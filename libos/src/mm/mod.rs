@@ -7,7 +7,7 @@ pub use extents::Run;
 pub use object::{Budget, Mapped, PageObject};
 
 use crate::fs::File;
-use crate::{Errno, Result};
+use crate::{Errno, Result, Task};
 use alloc::sync::Arc;
 use bastide_pal::Prot;
 
@@ -85,14 +85,14 @@ impl Mm {
     /// Where `brk(2)` starts: after the program's bss.
     pub fn set_brk_start(&self, _addr: usize) {}
 
-    /// A page fault of the application.
-    pub fn fault(&self, _addr: usize, _write: bool, _exec: bool) -> FaultOutcome {
+    /// A page fault of the application, in `t`, whose address space this is.
+    pub fn fault(&self, _t: &Task, _addr: usize, _write: bool, _exec: bool) -> FaultOutcome {
         FaultOutcome::Segv(1)
     }
 
     /// As [`Mm::fault`] for the kernel's own accesses: true if it is worth trying again.
-    pub fn repair(&self, addr: usize, write: bool) -> bool {
-        self.fault(addr, write, false) == FaultOutcome::Repaired
+    pub fn repair(&self, t: &Task, addr: usize, write: bool) -> bool {
+        self.fault(t, addr, write, false) == FaultOutcome::Repaired
     }
 
     /// The futex at an address; EFAULT.

@@ -397,3 +397,53 @@ pub fn task_with(creds: Creds, files: Arc<FdTable>, fs: Arc<FsInfo>) -> Arc<Task
     crate::kernel().tasks.lock().insert(pid, t.clone());
     t
 }
+
+struct Nowhere;
+
+impl crate::fs::FileSystem for Nowhere {
+    fn name(&self) -> &'static str {
+        "none"
+    }
+    fn root(&self) -> Arc<dyn crate::fs::Inode> {
+        Arc::new(Nowhere)
+    }
+    fn statfs(&self) -> crate::Result<crate::fs::StatFs> {
+        Err(crate::Errno::ENOSYS)
+    }
+}
+
+impl crate::fs::Inode for Nowhere {
+    fn as_any(&self) -> &dyn core::any::Any {
+        self
+    }
+    fn into_any(self: Arc<Self>) -> Arc<dyn core::any::Any + Send + Sync> {
+        self
+    }
+    fn fs(&self) -> Arc<dyn crate::fs::FileSystem> {
+        Arc::new(Nowhere)
+    }
+    fn stat(&self) -> crate::Result<crate::fs::Stat> {
+        Err(crate::Errno::ENOENT)
+    }
+    fn open(self: Arc<Self>, _: &Task, _: u32) -> crate::Result<Arc<dyn crate::fs::FileOps>> {
+        Err(crate::Errno::ENOENT)
+    }
+}
+
+/// A process of root, of one task, without any files.
+pub fn task() -> Arc<Task> {
+    let here = crate::fs::Path {
+        inode: Arc::new(Nowhere),
+    };
+    let fs = Arc::new(FsInfo {
+        cwd: Mutex::new(here.clone()),
+        root: Mutex::new(here),
+        umask: Mutex::new(0o022),
+    });
+    task_with(Creds::new(0, 0, Vec::new()), FdTable::new(), fs)
+}
+
+/// The address of a value, as the application would give it.
+pub fn addr<T: ?Sized>(v: &T) -> crate::user::UserAddr {
+    crate::user::UserAddr((v as *const T).cast::<u8>() as usize)
+}

@@ -122,6 +122,11 @@ pub trait FileOps: Any + Send + Sync {
     fn describe(&self) -> alloc::string::String {
         alloc::string::String::from("anon_inode:[file]")
     }
+    /// `splice(2)` works with it (EINVAL otherwise): files, sockets, terminals, but not event
+    /// objects.
+    fn spliceable(&self) -> bool {
+        self.seekable()
+    }
     /// Attributes of objects without a path (`fstat(2)` of a pipe or socket).
     fn stat(&self) -> Result<super::Stat> {
         Ok(super::Stat {

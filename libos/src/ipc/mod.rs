@@ -1,1 +1,3 @@
-//! System V and POSIX inter-process communication, and pipes.
+//! Communication between processes: pipes, System V IPC, POSIX message queues.
+
+pub mod pipe;

@@ -43,6 +43,35 @@ pub static TABLE: &[Entry] = &[
     ),
     // events
     // ipc
+    e(22, "pipe", "ptr", &h(crate::ipc::pipe::sys_pipe), Full),
+    e(
+        293,
+        "pipe2",
+        "ptr,oflags",
+        &h(crate::ipc::pipe::sys_pipe2),
+        Full,
+    ),
+    e(
+        275,
+        "splice",
+        "fd,ptr,fd,ptr,size,hex",
+        &h(crate::ipc::pipe::splice::sys_splice),
+        Full,
+    ),
+    e(
+        276,
+        "tee",
+        "fd,fd,size,hex",
+        &h(crate::ipc::pipe::splice::sys_tee),
+        Full,
+    ),
+    e(
+        278,
+        "vmsplice",
+        "fd,iovec,size,hex",
+        &h(crate::ipc::pipe::splice::sys_vmsplice),
+        Full,
+    ),
     // sockets
     // time
     // others

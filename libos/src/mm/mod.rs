@@ -82,6 +82,9 @@ impl Mm {
     /// An object shrank to `from` bytes: mappings of what lies beyond must go.
     pub fn object_shrunk(&self, _object: u64, _from: u64) {}
 
+    /// Drops the mappings that [`Mm::object_shrunk`] named; the calling thread's own address space.
+    pub fn settle(&self) {}
+
     /// Where `brk(2)` starts: after the program's bss.
     pub fn set_brk_start(&self, _addr: usize) {}
 

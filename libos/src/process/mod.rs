@@ -12,11 +12,17 @@ use bastide_pal::Context;
 
 /// The last step before the application runs (again): exits, stops and signals that are due.
 pub fn to_user(t: &Arc<Task>, ctx: &mut Context) {
-    while t.interrupted() {
+    while !t.work().is_empty() {
         if t.work().contains(Work::EXIT) {
             exit_task(t);
         }
-        crate::signal::deliver(t, ctx);
+        if t.work().contains(Work::MEMORY) {
+            t.clear_work(Work::MEMORY);
+            t.mm().settle();
+        }
+        if t.interrupted() {
+            crate::signal::deliver(t, ctx);
+        }
     }
 }
 

@@ -24,6 +24,8 @@ bitflags::bitflags! {
         const EXIT = 2;
         /// Other in-kernel work (restoring a signal mask).
         const OTHER = 4;
+        /// Mappings of a shrunk file must go ([`Mm::settle`]). Blocking calls are not ended for it.
+        const MEMORY = 8;
     }
 }
 
@@ -106,7 +108,7 @@ impl Task {
 
     /// Something awaits attention: blocking calls end with ERESTARTSYS.
     pub fn interrupted(&self) -> bool {
-        self.work.load(Ordering::Acquire) != 0
+        self.work.load(Ordering::Acquire) & !Work::MEMORY.bits() != 0
     }
 
     /// What awaits attention.

@@ -4,12 +4,14 @@
 //! pipes, sockets, event objects alike), [`File`] is Linux's open file description, and
 //! [`FdTable`] maps descriptors to them. Paths are walked in [`path`].
 
+pub mod devfs;
 pub mod fd;
 pub mod file;
 pub mod host;
 pub mod hostfs;
 pub mod inode;
 pub mod path;
+pub mod tty;
 
 pub use fd::{Fd, FdFlags, FdTable};
 pub use file::{Dirent, File, FileOps, Mappable};

@@ -2,8 +2,8 @@
 
 use super::inode::{HostInode, open_dir};
 use super::valid_name;
+use crate::fs::FileOps;
 use crate::fs::file::Dirent;
-use crate::fs::{FileOps, Inode};
 use crate::{Result, Task, host_error, pal};
 use alloc::sync::Arc;
 use alloc::vec::Vec;
@@ -65,28 +65,9 @@ impl FileOps for HostDir {
         emit: &mut dyn FnMut(Dirent<'_>) -> bool,
     ) -> Result<()> {
         let entries = self.entries(position == 0)?;
-        let dots = [(&b"."[..], 0u64), (b"..", 1)];
-        for (name, at) in dots {
-            if position <= at {
-                let ino = if at == 0 {
-                    self.inode.stat()?.ino
-                } else {
-                    self.inode.parent_ino()?
-                };
-                let next = at + 1;
-                if !emit(Dirent {
-                    ino,
-                    next,
-                    kind: 4,
-                    name,
-                }) {
-                    return Ok(());
-                }
-            }
-        }
-        let from = usize::try_from(position.saturating_sub(2)).unwrap_or(usize::MAX);
+        let from = usize::try_from(position).unwrap_or(usize::MAX);
         for (i, e) in entries.iter().enumerate().skip(from) {
-            let next = i as u64 + 3;
+            let next = i as u64 + 1;
             let kind = if e.kind <= 12 { e.kind } else { 0 };
             if !emit(Dirent {
                 ino: e.ino,

@@ -22,8 +22,8 @@ mod linux_flags {
     pub const O_SYNC: u32 = raw::O_SYNC;
     pub const O_DSYNC: u32 = raw::O_DSYNC;
     pub const O_PATH: u32 = raw::O_PATH;
-    /// With every open: links are not followed, nothing blocks.
-    pub const SAFELY: u32 = raw::O_NOFOLLOW | raw::O_CLOEXEC | raw::O_NONBLOCK | raw::O_NOCTTY;
+    /// With every open: links are not followed.
+    pub const SAFELY: u32 = raw::O_NOFOLLOW | raw::O_CLOEXEC;
     pub const RENAME_EXCHANGE: u32 = raw::RENAME_EXCHANGE;
     pub const RENAME_NOREPLACE: u32 = raw::RENAME_NOREPLACE;
 }
@@ -327,14 +327,6 @@ impl HostInode {
         .map_err(host_error)
     }
 
-    /// Inode number of `..`.
-    pub(super) fn parent_ino(&self) -> Result<u64> {
-        match self.place().0 {
-            Some(p) => Ok(p.known_stat()?.ino),
-            None => Ok(self.known_stat()?.ino),
-        }
-    }
-
     /// `self` is `other` or lies below it.
     fn is_below(&self, other: &HostInode) -> bool {
         let mut at = Some(self.arc());
@@ -386,6 +378,15 @@ impl Inode for HostInode {
 
     fn stat(&self) -> Result<Stat> {
         Ok(self.fs.stat(&self.known_stat()?))
+    }
+
+    fn perms(&self) -> Result<(u32, u32, u32)> {
+        // The host checks again, by its own rules, so that being a little late does no harm.
+        let (mut st, when) = *self.attr.lock();
+        if when == 0 || time::monotonic().saturating_sub(when) >= ATTR_TTL {
+            st = self.host_stat()?;
+        }
+        Ok((st.mode & 0o177777, st.uid, st.gid))
     }
 
     fn kind(&self) -> Kind {

@@ -26,6 +26,7 @@ use alloc::sync::{Arc, Weak};
 use bastide_base::sync::Mutex;
 use bastide_pal::{HostFd, HostStat};
 pub use file::HostFile;
+pub(super) use file::{read_host, write_host};
 use inode::{HostInode, Place};
 
 /// How long attributes of a read-only file system are believed, nanoseconds.

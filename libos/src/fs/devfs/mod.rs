@@ -1,0 +1,20 @@
+//! Devices: what opening a device node, wherever it lies, gives.
+
+mod mem;
+
+use super::{FileOps, Kind, inode};
+use crate::{Errno, Result, Task};
+use alloc::sync::Arc;
+
+/// Opens the device with a number, as `open(2)` of a node does; ENXIO if there is none.
+pub fn open_device(t: &Task, rdev: u64, flags: u32, kind: Kind) -> Result<Arc<dyn FileOps>> {
+    if kind != Kind::Char {
+        return Err(Errno::ENXIO);
+    }
+    match inode::split_dev(rdev) {
+        (1, minor) => mem::open(minor),
+        (5, 0) => super::tty::open_controlling(t, flags),
+        (5, 1) => super::tty::console::open(),
+        _ => Err(Errno::ENXIO),
+    }
+}

@@ -52,6 +52,17 @@ pub fn init(platform: &'static dyn Pal, config: BootConfig) -> &'static Kernel {
     })
 }
 
+/// Brings the kernel up and starts the first program. The error is a `wait(2)` status.
+pub fn boot(platform: &'static dyn Pal, config: BootConfig) -> Result<(), i32> {
+    init(platform, config);
+    process::start_first().map_err(|e| {
+        let text = alloc::format!("bastide: cannot start the program: {e:?}\n");
+        pal().log(text.as_bytes());
+        127 << 8
+    })?;
+    platform.spawn_service().map_err(|_| 125 << 8)
+}
+
 /// The kernel as the platform sees it.
 pub struct Upcalls;
 

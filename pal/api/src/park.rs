@@ -1,7 +1,7 @@
 //! Sleeping and waking.
 
 use crate::HostFd;
-use core::sync::atomic::{AtomicU32, Ordering};
+use core::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 
 /// A thread's sleeping place: one permit, as `std::thread::park`.
 ///
@@ -12,7 +12,7 @@ pub struct Park {
     /// A [`ParkState`] as a number; a platform may wait on it as a futex word.
     pub state: AtomicU32,
     /// The thread to interrupt when it sleeps in a host call; the platform's business.
-    pub thread: AtomicU32,
+    pub thread: AtomicU64,
 }
 
 /// The values of [`Park::state`].
@@ -34,7 +34,7 @@ impl Park {
     pub const fn new() -> Self {
         Park {
             state: AtomicU32::new(0),
-            thread: AtomicU32::new(0),
+            thread: AtomicU64::new(0),
         }
     }
 

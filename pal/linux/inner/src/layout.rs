@@ -1,0 +1,99 @@
+//! Where things lie in the enclave's region, and what the two halves share. The outer half uses
+//! this module too.
+
+use core::sync::atomic::{AtomicI32, AtomicU32, AtomicU64};
+
+/// The region's address in every host process.
+pub const BASE: usize = 0x2000_0000_0000;
+/// Size of the region; memory appears as it is touched.
+pub const SIZE: usize = 512 << 30;
+/// The image's text and data.
+pub const IMAGE: usize = BASE;
+/// Room for the image.
+pub const IMAGE_SIZE: usize = 64 << 20;
+/// A [`Control`], then the boot configuration's bytes.
+pub const CONTROL: usize = BASE + IMAGE_SIZE;
+/// Room for the control block and the boot configuration.
+pub const CONTROL_SIZE: usize = 64 << 20;
+/// Thread slots.
+pub const SLOTS: usize = BASE + (1 << 30);
+/// Number of slots, the most threads at a time.
+pub const SLOT_COUNT: usize = 32768;
+/// One thread's memory: alternate stack, kernel stack, [`Block`].
+pub const SLOT_SIZE: usize = 128 << 10;
+/// The host signal stack, at the slot's start.
+pub const ALT_SIZE: usize = 32 << 10;
+/// Offset of the [`Block`] in a slot; the kernel stack ends below it.
+pub const BLOCK_OFFSET: usize = SLOT_SIZE - 4096;
+/// Offset of the register frame at the kernel stack's top.
+pub const FRAME_OFFSET: usize = BLOCK_OFFSET - 448;
+/// Page memory and heap.
+pub const ARENA: usize = BASE + (8 << 30);
+/// End of the region.
+pub const END: usize = BASE + SIZE;
+
+/// What the two halves share. The inner half trusts nothing here but what the outer half is
+/// entitled to say.
+#[repr(C)]
+pub struct Control {
+    /// Bumped and woken whenever the zygote has something to look at.
+    pub doorbell: AtomicU32,
+    /// 1 once the first program has ended and `status` is valid, 2 after a kernel panic.
+    pub done: AtomicU32,
+    /// The first program's `wait(2)` status.
+    pub status: AtomicI32,
+    /// The first program was stopped by this signal; taken by the outer half.
+    pub stopped: AtomicI32,
+    /// Signals that the launcher received, bit `n` for signal `n`.
+    pub signals: AtomicU64,
+    /// The launcher's process id.
+    pub launcher: AtomicI32,
+    /// Descriptor of the region's memory object.
+    pub region_fd: AtomicI32,
+    /// Descriptor for diagnostics.
+    pub log_fd: AtomicI32,
+    /// CPUs online.
+    pub cpus: AtomicU32,
+    /// Bytes of the boot configuration that follow at [`BOOT`].
+    pub boot_len: AtomicU64,
+    /// Total host memory.
+    pub memory: AtomicU64,
+}
+
+/// The host signal that tells the launcher of [`Control::stopped`].
+pub const STOPPED_SIGNAL: i32 = 40;
+
+/// Where the boot configuration's bytes lie.
+pub const BOOT: usize = CONTROL + 4096;
+
+/// A thread's block, which `%gs` points to while it runs. Offsets are known to the entry code.
+#[repr(C)]
+pub struct Block {
+    /// Its own address.
+    pub this: usize,
+    /// Address of the register frame.
+    pub frame: usize,
+    /// The application's stack pointer while the entry code switches stacks.
+    pub scratch: usize,
+    /// A kick came while the thread was in the kernel.
+    pub kicked: AtomicU32,
+    /// It is the first thread of a new host process.
+    pub new_process: u32,
+    /// libos's object for this thread.
+    pub token: usize,
+    /// Host thread and process ids.
+    pub tid: AtomicU32,
+    pub tgid: AtomicU32,
+    /// A fault on its way into the kernel.
+    pub fault_vector: u32,
+    pub fault_code: u32,
+    pub fault_addr: u64,
+    pub fault_bus: u32,
+    /// What a new thread is to do first: 0 application, 1 service.
+    pub role: u32,
+    /// The thread's sleeping place.
+    pub park: *const bastide_pal::Park,
+    /// Set the `%fs` base to `fs_base` at start.
+    pub set_fs: u32,
+    pub fs_base: u64,
+}

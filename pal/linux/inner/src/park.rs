@@ -1,0 +1,180 @@
+//! Sleeping and waking: futexes on shared memory, and `ppoll` when host descriptors take part.
+
+use crate::LinuxPal;
+use crate::host::{self, host};
+use alloc::vec::Vec;
+use bastide_pal::park::Parking;
+use bastide_pal::{HostFd, HostPoll, Park, ParkState, Result};
+use core::sync::atomic::{AtomicU32, Ordering};
+
+const FUTEX_WAIT_BITSET: u32 = 9;
+const FUTEX_WAKE: u32 = 1;
+
+fn timespec(ns: u64) -> [i64; 2] {
+    [(ns / 1_000_000_000) as i64, (ns % 1_000_000_000) as i64]
+}
+
+/// Sleeps while `word` is `expected`, until an absolute monotonic time at most.
+pub(crate) fn futex_wait(word: &AtomicU32, expected: u32, deadline: Option<u64>) {
+    let ts = deadline.map(timespec);
+    let ts_ptr = ts.as_ref().map_or(0, |t| t.as_ptr() as usize);
+    // SAFETY: the host reads the word and the time.
+    unsafe {
+        host!(
+            __NR_futex,
+            word.as_ptr(),
+            FUTEX_WAIT_BITSET,
+            expected,
+            ts_ptr,
+            0,
+            u32::MAX
+        )
+    };
+}
+
+/// Wakes sleepers on `word`.
+pub(crate) fn futex_wake(word: &AtomicU32, count: u32) {
+    // SAFETY: wakes only.
+    unsafe { host!(__NR_futex, word.as_ptr(), FUTEX_WAKE, count) };
+}
+
+#[repr(C)]
+#[derive(Clone, Copy)]
+struct PollFd {
+    fd: i32,
+    events: u16,
+    revents: u16,
+}
+
+fn poll_fds(hosts: &[HostPoll]) -> Vec<PollFd> {
+    hosts
+        .iter()
+        .map(|h| PollFd {
+            fd: h.fd.0,
+            events: h.events,
+            revents: 0,
+        })
+        .collect()
+}
+
+fn poll_results(fds: &[PollFd], hosts: &mut [HostPoll]) {
+    for (f, h) in fds.iter().zip(hosts) {
+        h.revents = f.revents & (h.events | 0x38);
+    }
+}
+
+impl Parking for LinuxPal {
+    fn park(&self, park: &Park, deadline: Option<u64>, hosts: &mut [HostPoll]) {
+        let asleep = if hosts.is_empty() {
+            ParkState::Parked
+        } else {
+            ParkState::Polling
+        } as u32;
+        let running = ParkState::Running as u32;
+        if park
+            .state
+            .compare_exchange(running, asleep, Ordering::AcqRel, Ordering::Acquire)
+            .is_ok()
+        {
+            if hosts.is_empty() {
+                futex_wait(&park.state, asleep, deadline);
+            } else {
+                let mut fds = poll_fds(hosts);
+                let left = deadline.map(|d| timespec(d.saturating_sub(self.monotonic())));
+                let left_ptr = left.as_ref().map_or(0, |t| t.as_ptr() as usize);
+                // SAFETY: the host fills `fds` and updates `left`, both locals.
+                let n = unsafe {
+                    host::bastide_host_poll(
+                        fds.as_mut_ptr() as usize,
+                        fds.len(),
+                        left_ptr,
+                        park.state.as_ptr() as usize,
+                        ParkState::Notified as u32,
+                    )
+                };
+                if n > 0 {
+                    poll_results(&fds, hosts);
+                }
+            }
+        }
+        park.state.store(running, Ordering::Release);
+    }
+
+    fn unpark(&self, park: &Park) {
+        match park
+            .state
+            .swap(ParkState::Notified as u32, Ordering::AcqRel)
+        {
+            s if s == ParkState::Parked as u32 => futex_wake(&park.state, 1),
+            s if s == ParkState::Polling as u32 => {
+                crate::thread::send_kick(park.thread.load(Ordering::Acquire));
+            }
+            _ => {}
+        }
+    }
+
+    fn word_wait(&self, word: &AtomicU32, expected: u32) {
+        futex_wait(word, expected, None);
+    }
+
+    fn word_wake(&self, word: &AtomicU32, count: u32) {
+        futex_wake(word, count);
+    }
+
+    fn poll_now(&self, hosts: &mut [HostPoll]) {
+        let mut fds = poll_fds(hosts);
+        let zero = [0i64; 2];
+        // SAFETY: the host fills `fds`.
+        unsafe { host!(__NR_ppoll, fds.as_mut_ptr(), fds.len(), zero.as_ptr(), 0, 0) };
+        poll_results(&fds, hosts);
+    }
+
+    fn readiness_new(&self) -> Result<HostFd> {
+        // SAFETY: touches no memory.
+        let fd = host::check(unsafe { host!(__NR_epoll_create1, 0x80000) })?;
+        Ok(HostFd(fd as i32))
+    }
+
+    fn readiness_set(&self, set: HostFd, fd: HostFd, events: Option<(u32, u64)>) -> Result<()> {
+        let Some((mask, cookie)) = events else {
+            // SAFETY: touches no memory.
+            return host::check(unsafe { host!(__NR_epoll_ctl, set.0, 2, fd.0, 0) }).map(|_| ());
+        };
+        let event = EpollEvent {
+            events: mask,
+            data: cookie,
+        };
+        // SAFETY: the host reads the event.
+        let added = host::check(unsafe { host!(__NR_epoll_ctl, set.0, 1, fd.0, &raw const event) });
+        match added {
+            Err(bastide_pal::Error(17)) => {
+                // SAFETY: as above.
+                host::check(unsafe { host!(__NR_epoll_ctl, set.0, 3, fd.0, &raw const event) })
+                    .map(|_| ())
+            }
+            r => r.map(|_| ()),
+        }
+    }
+
+    fn readiness_take(&self, set: HostFd, out: &mut [(u32, u64)]) -> Result<usize> {
+        let mut events = [EpollEvent { events: 0, data: 0 }; 64];
+        let max = out.len().min(events.len());
+        if max == 0 {
+            return Ok(0);
+        }
+        // SAFETY: the host fills at most `max` events.
+        let r = unsafe { host!(__NR_epoll_pwait, set.0, events.as_mut_ptr(), max, 0, 0, 8) };
+        let n = host::check_len(r, max)?;
+        for (o, e) in out.iter_mut().zip(&events[..n]) {
+            *o = (e.events, e.data);
+        }
+        Ok(n)
+    }
+}
+
+#[repr(C, packed)]
+#[derive(Clone, Copy)]
+struct EpollEvent {
+    events: u32,
+    data: u64,
+}

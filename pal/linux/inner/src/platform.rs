@@ -1,0 +1,162 @@
+//! Time, entropy, diagnostics, and the end.
+
+use crate::LinuxPal;
+use crate::entry::block;
+use crate::host::{self, host};
+use crate::start::control;
+use alloc::format;
+use bastide_pal::{Clock, Platform, ThreadId};
+use core::sync::atomic::Ordering;
+
+fn clock_gettime(id: isize) -> Option<u64> {
+    let mut ts = [0i64; 2];
+    // SAFETY: the host fills the local.
+    host::check(unsafe { host!(__NR_clock_gettime, id, ts.as_mut_ptr()) }).ok()?;
+    let [s, ns] = ts;
+    Some(
+        (s.max(0) as u64)
+            .saturating_mul(1_000_000_000)
+            .saturating_add(ns.clamp(0, 999_999_999) as u64),
+    )
+}
+
+impl LinuxPal {
+    pub(crate) fn monotonic(&self) -> u64 {
+        clock_gettime(1).unwrap_or(0)
+    }
+}
+
+impl Platform for LinuxPal {
+    fn now(&self, clock: Clock) -> u64 {
+        let id = match clock {
+            Clock::Realtime => 0,
+            Clock::Monotonic => 1,
+            Clock::ProcessCpu => 2,
+            Clock::ThreadCpu => 3,
+            Clock::Boottime => 7,
+        };
+        clock_gettime(id).unwrap_or(0)
+    }
+
+    fn thread_cpu(&self, thread: ThreadId) -> (u64, u64) {
+        let Some(tgid) = crate::thread::group_of(thread.0) else {
+            return (0, 0);
+        };
+        // Per-thread clocks can be read only within a process; the process's clock is the next best.
+        let own = block().tgid.load(Ordering::Relaxed) == tgid;
+        let id = if own {
+            (!(thread.0 as isize) << 3) | 6
+        } else {
+            (!(tgid as isize) << 3) | 2
+        };
+        (clock_gettime(id).unwrap_or(0), 0)
+    }
+
+    fn random(&self, buf: &mut [u8]) {
+        let mut done = 0;
+        while done < buf.len() {
+            let rest = &mut buf[done..];
+            // SAFETY: the host fills `rest`.
+            let r = unsafe { host!(__NR_getrandom, rest.as_mut_ptr(), rest.len(), 0) };
+            match host::check_len(r, rest.len()) {
+                Ok(n) => done += n,
+                Err(_) => fatal("the host gives no random numbers"),
+            }
+        }
+    }
+
+    fn cpu(&self) -> u32 {
+        let mut cpu = 0u32;
+        // SAFETY: the host fills the local.
+        unsafe { host!(__NR_getcpu, &raw mut cpu, 0, 0) };
+        cpu
+    }
+
+    fn cpus(&self) -> u32 {
+        control().cpus.load(Ordering::Relaxed).clamp(1, 1024)
+    }
+
+    fn memory(&self) -> (u64, u64) {
+        let total = control().memory.load(Ordering::Relaxed);
+        (
+            total,
+            total.saturating_sub(bastide_base::pages::used() as u64),
+        )
+    }
+
+    fn log(&self, line: &[u8]) {
+        log(line);
+    }
+
+    fn yield_now(&self) {
+        // SAFETY: touches no memory.
+        unsafe { host!(__NR_sched_yield) };
+    }
+
+    fn stopped(&self, signal: i32) {
+        let c = control();
+        c.stopped.store(signal, Ordering::Release);
+        // SAFETY: a signal to the launcher, which waits for it.
+        unsafe {
+            host!(
+                __NR_kill,
+                c.launcher.load(Ordering::Relaxed),
+                crate::layout::STOPPED_SIGNAL
+            )
+        };
+    }
+
+    fn shutdown(&self, wait_status: i32) -> ! {
+        let c = control();
+        c.status.store(wait_status, Ordering::Relaxed);
+        c.done.store(1, Ordering::Release);
+        end()
+    }
+}
+
+/// Writes a diagnostic line.
+pub(crate) fn log(line: &[u8]) {
+    let fd = control().log_fd.load(Ordering::Relaxed);
+    let iov = bastide_pal::IoVec {
+        addr: line.as_ptr() as usize,
+        len: line.len(),
+    };
+    // SAFETY: the host reads the line.
+    unsafe { host!(__NR_writev, fd, &raw const iov, 1) };
+}
+
+fn end() -> ! {
+    // SAFETY: this process is not needed any more; the launcher ends the others.
+    unsafe { host!(__NR_exit_group, 0) };
+    loop {
+        core::hint::spin_loop();
+    }
+}
+
+/// Stops the enclave: its state cannot be trusted.
+pub fn fatal(why: &str) -> ! {
+    log(format!("bastide: kernel panic: {why}\n").as_bytes());
+    control().done.store(2, Ordering::Release);
+    end()
+}
+
+/// The kernel itself faulted.
+pub(crate) fn oops(signo: u32, rip: u64, addr: u64, rsp: u64) -> ! {
+    let rip = rip.wrapping_sub(crate::layout::BASE as u64);
+    // SAFETY: reads of this thread's own stack for a trace; if it faults, the process dies anyway.
+    let mut trace = alloc::string::String::new();
+    let b = block();
+    let mut p = rsp & !7;
+    while p < b.frame as u64 && trace.len() < 600 {
+        // SAFETY: between rsp and the frame lies this thread's kernel stack.
+        let v = unsafe { *(p as *const u64) };
+        let text = crate::start::text_range();
+        if text.contains(&(v as usize)) {
+            trace.push_str(&format!(" {:x}", v - crate::layout::BASE as u64));
+        }
+        p += 8;
+    }
+    fatal(&format!(
+        "signal {signo} at image+{rip:#x}, address {addr:#x}; stack:{trace}"
+    ))
+}

@@ -1,0 +1,298 @@
+//! Threads and processes of the application, as host threads and processes.
+
+use crate::entry::{self, block};
+use crate::host::{self, host};
+use crate::layout::{self, Block, Control};
+use crate::start::{control, upcalls};
+use crate::{LinuxPal, trap, vector};
+use bastide_base::sync::Mutex;
+use bastide_pal::{Context, Error, Park, ParkState, Result, Spawn, Start, ThreadId, Threads};
+use core::sync::atomic::{AtomicI32, AtomicU32, AtomicUsize, Ordering};
+use linux_raw_sys::general as g;
+
+const EAGAIN: Error = Error(11);
+
+/// Which slots are taken (1), kept together so that a search touches little memory; and one past
+/// the highest slot ever taken.
+static USED: [AtomicU32; layout::SLOT_COUNT] = [const { AtomicU32::new(0) }; layout::SLOT_COUNT];
+static TOP: AtomicUsize = AtomicUsize::new(0);
+
+fn slot_block(i: usize) -> *mut Block {
+    (layout::SLOTS + i * layout::SLOT_SIZE + layout::BLOCK_OFFSET) as *mut Block
+}
+
+/// A free slot with its block set up; EAGAIN if all are taken.
+pub(crate) fn take_slot() -> Result<&'static mut Block> {
+    // Low slots first: their memory is warm.
+    for (i, used) in USED.iter().enumerate() {
+        if used.load(Ordering::Relaxed) != 0
+            || used
+                .compare_exchange(0, 1, Ordering::Acquire, Ordering::Relaxed)
+                .is_err()
+        {
+            continue;
+        }
+        TOP.fetch_max(i + 1, Ordering::Relaxed);
+        let p = slot_block(i);
+        // SAFETY: slots are mapped memory, and `used` makes this one ours alone.
+        let b = unsafe { &mut *p };
+        b.this = p as usize;
+        b.frame = p as usize - layout::BLOCK_OFFSET + layout::FRAME_OFFSET;
+        b.kicked.store(0, Ordering::Relaxed);
+        b.tid.store(0, Ordering::Relaxed);
+        b.token = 0;
+        b.role = 0;
+        b.park = core::ptr::null();
+        b.set_fs = 0;
+        b.new_process = 0;
+        entry::arm_canary(b);
+        return Ok(b);
+    }
+    Err(EAGAIN)
+}
+
+fn slot_index(b: &Block) -> usize {
+    (b.this - layout::SLOTS) / layout::SLOT_SIZE
+}
+
+fn give_slot(b: &Block) {
+    USED[slot_index(b)].store(0, Ordering::Release);
+}
+
+const SHARED: u32 = g::CLONE_VM
+    | g::CLONE_FS
+    | g::CLONE_FILES
+    | g::CLONE_SIGHAND
+    | g::CLONE_THREAD
+    | g::CLONE_SYSVSEM;
+/// A new host process whose parent is the launcher, so that the launcher sees it end.
+const PROCESS: u32 = g::CLONE_FS | g::CLONE_FILES | g::CLONE_PARENT | 17;
+
+/// Clones the caller onto a slot.
+fn clone(flags: u32, b: &mut Block) -> Result<ThreadId> {
+    b.new_process = u32::from(flags & g::CLONE_VM == 0);
+    let (frame, this) = (b.frame, b.this);
+    // Until the child has its own trap stack no trap may reach it.
+    let mask = trap::set_mask(!0);
+    // SAFETY: the child runs on the slot's own kernel stack, from its frame down.
+    let r = unsafe { host::bastide_host_clone(flags as usize, frame, 0, this) };
+    trap::set_mask(mask);
+    match host::check(r) {
+        Ok(tid) => Ok(ThreadId(tid as u32)),
+        Err(e) => {
+            give_slot(b);
+            Err(e)
+        }
+    }
+}
+
+/// A new thread's first Rust code, on its own kernel stack with traps held back.
+pub(crate) extern "C" fn on_start(b: &'static Block) {
+    trap::set_stack(b);
+    // SAFETY: these calls touch no memory.
+    let (tid, tgid) = unsafe { (host!(__NR_gettid), host!(__NR_getpid)) };
+    b.tid.store(tid as u32, Ordering::Relaxed);
+    b.tgid.store(tgid as u32, Ordering::Relaxed);
+    if b.new_process != 0 {
+        die_with_launcher();
+    }
+    if b.set_fs != 0 {
+        LinuxPal.set_fs_base(b.fs_base);
+    }
+    // SAFETY: null, or the place that Start promises to outlive the thread.
+    if let Some(park) = unsafe { b.park.as_ref() } {
+        park.thread
+            .store((tgid as u64) << 32 | tid as u64, Ordering::Release);
+    }
+    trap::set_mask(0);
+    if b.role == 1 {
+        upcalls().service();
+    }
+    // SAFETY: this thread's frame, not otherwise referenced.
+    let ctx = unsafe { entry::frame(b) };
+    upcalls().start(b.token, ctx);
+}
+
+/// Makes the host kill this process when the launcher dies.
+pub(crate) fn die_with_launcher() {
+    // SAFETY: these calls touch no memory.
+    unsafe {
+        host!(__NR_prctl, 1, 9);
+        if host!(__NR_getppid) as i32 != control().launcher.load(Ordering::Relaxed) {
+            host!(__NR_exit_group, 0);
+        }
+    }
+}
+
+/// A request for a process with an empty address space, which only the zygote can make.
+static FRESH: Mutex<()> = Mutex::new(());
+static FRESH_BLOCK: AtomicU32 = AtomicU32::new(0);
+/// 0 pending, otherwise the answer: a thread id or a negative error.
+static FRESH_ANSWER: AtomicI32 = AtomicI32::new(0);
+static FRESH_WORD: AtomicU32 = AtomicU32::new(0);
+
+fn spawn_fresh(b: &mut Block) -> Result<ThreadId> {
+    let _one_at_a_time = FRESH.lock();
+    let slot = slot_index(b);
+    FRESH_ANSWER.store(0, Ordering::Relaxed);
+    FRESH_WORD.store(0, Ordering::Relaxed);
+    FRESH_BLOCK.store(slot as u32 + 1, Ordering::Release);
+    ring(control());
+    while FRESH_WORD.load(Ordering::Acquire) == 0 {
+        crate::park::futex_wait(&FRESH_WORD, 0, None);
+    }
+    match FRESH_ANSWER.load(Ordering::Acquire) {
+        n if n > 0 => Ok(ThreadId(n as u32)),
+        e => Err(Error(-e)),
+    }
+}
+
+fn ring(c: &Control) {
+    c.doorbell.fetch_add(1, Ordering::Release);
+    crate::park::futex_wake(&c.doorbell, 1);
+}
+
+/// The zygote: the enclave's first host process, which has nothing mapped but the kernel. It makes
+/// processes with empty address spaces and hears the launcher's signals.
+pub(crate) fn zygote() -> ! {
+    let c = control();
+    loop {
+        let seen = c.doorbell.load(Ordering::Acquire);
+        let slot = FRESH_BLOCK.swap(0, Ordering::AcqRel);
+        if slot != 0 && (slot as usize) <= layout::SLOT_COUNT {
+            // SAFETY: the requester took the slot and waits for the answer.
+            let b = unsafe { &mut *slot_block(slot as usize - 1) };
+            let answer = match clone(PROCESS, b) {
+                Ok(ThreadId(tid)) => tid as i32,
+                Err(Error(e)) => -e,
+            };
+            FRESH_ANSWER.store(answer, Ordering::Release);
+            FRESH_WORD.store(1, Ordering::Release);
+            crate::park::futex_wake(&FRESH_WORD, 1);
+        }
+        let signals = c.signals.swap(0, Ordering::AcqRel);
+        for n in 1..64 {
+            if signals & (1 << n) != 0 {
+                upcalls().host_signal(n);
+            }
+        }
+        crate::park::futex_wait(&c.doorbell, seen, None);
+    }
+}
+
+impl Threads for LinuxPal {
+    fn spawn(&self, how: Spawn, start: Start) -> Result<ThreadId> {
+        let b = take_slot()?;
+        b.token = start.token;
+        b.park = start.park;
+        start.park.thread.store(0, Ordering::Relaxed);
+        // SAFETY: the slot is ours and its thread does not run yet.
+        unsafe { *(b.frame as *mut Context) = start.context };
+        if let Some(base) = start.fs_base.or((how == Spawn::Fresh).then_some(0)) {
+            b.set_fs = 1;
+            b.fs_base = base;
+        }
+        match how {
+            Spawn::Shared => clone(SHARED, b),
+            Spawn::Copy => clone(PROCESS, b),
+            Spawn::Fresh => spawn_fresh(b),
+        }
+    }
+
+    fn spawn_service(&self) -> Result<()> {
+        let b = take_slot()?;
+        b.role = 1;
+        clone(SHARED, b).map(|_| ())
+    }
+
+    fn exit(&self) -> ! {
+        let b = block();
+        trap::set_mask(!0);
+        // SAFETY: null, or the place that outlives the thread.
+        if let Some(park) = unsafe { b.park.as_ref() } {
+            park.thread.store(0, Ordering::Release);
+        }
+        // SAFETY: traps are held back, and the stub uses no stack once the slot is free.
+        unsafe { host::bastide_host_exit(&raw const USED[slot_index(b)] as usize) }
+    }
+
+    fn kick(&self, _thread: ThreadId, park: &Park) {
+        let thread = park.thread.load(Ordering::Acquire);
+        let before = park
+            .state
+            .swap(ParkState::Notified as u32, Ordering::AcqRel);
+        if before == ParkState::Parked as u32 {
+            crate::park::futex_wake(&park.state, 1);
+        } else {
+            send_kick(thread);
+        }
+    }
+
+    fn fs_base(&self) -> u64 {
+        let v: u64;
+        // SAFETY: reads a register.
+        unsafe {
+            core::arch::asm!("rdfsbase {}", out(reg) v, options(nomem, nostack, preserves_flags))
+        };
+        v
+    }
+
+    fn set_fs_base(&self, base: u64) {
+        // A non-canonical base would fault in the kernel.
+        if base < bastide_base::user::USER_END as u64 {
+            // SAFETY: the image does not use %fs; the application's is its own business.
+            unsafe {
+                core::arch::asm!("wrfsbase {}", in(reg) base, options(nomem, nostack, preserves_flags))
+            };
+        }
+    }
+
+    fn vector_size(&self) -> usize {
+        vector::size()
+    }
+
+    fn vector_save(&self, ctx: &Context, out: &mut [u8]) {
+        vector::save(ctx, out);
+    }
+
+    fn vector_restore(&self, ctx: &mut Context, state: &[u8]) -> Result<()> {
+        vector::restore(ctx, state)
+    }
+
+    fn vector_reset(&self, ctx: &mut Context) {
+        vector::reset(ctx);
+    }
+
+    fn set_affinity(&self, thread: ThreadId, mask: &[u64]) -> Result<()> {
+        // SAFETY: the host reads the mask.
+        host::check(unsafe {
+            host!(
+                __NR_sched_setaffinity,
+                thread.0,
+                size_of_val(mask),
+                mask.as_ptr()
+            )
+        })
+        .map(|_| ())
+    }
+}
+
+/// Sends the kick signal to a thread (as [`Park::thread`] names it) unless it is the caller.
+pub(crate) fn send_kick(thread: u64) {
+    let (tgid, tid) = (thread >> 32, thread as u32);
+    if tid != 0 && tid != block().tid.load(Ordering::Relaxed) {
+        // SAFETY: a signal to a thread of the enclave, which has a handler for it.
+        unsafe { host!(__NR_tgkill, tgid, tid, trap::KICK) };
+    }
+}
+
+/// The host process of a thread of the enclave.
+pub(crate) fn group_of(tid: u32) -> Option<u32> {
+    (0..TOP.load(Ordering::Relaxed))
+        .filter(|&i| USED[i].load(Ordering::Relaxed) == 1)
+        .find_map(|i| {
+            // SAFETY: a slot in use has been set up; only atomics are read.
+            let b = unsafe { &*slot_block(i) };
+            (b.tid.load(Ordering::Relaxed) == tid).then(|| b.tgid.load(Ordering::Relaxed))
+        })
+}

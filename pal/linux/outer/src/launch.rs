@@ -1,0 +1,304 @@
+//! Starting the enclave and living beside it.
+
+use crate::load;
+use bastide_pal::BootConfig;
+use bastide_pal_linux::layout::{self, Control};
+use std::io::Error as IoError;
+use std::sync::atomic::Ordering;
+use thiserror::Error;
+
+/// Why the enclave did not run to its end.
+#[derive(Debug, Error)]
+pub enum LaunchError {
+    #[error("cannot {what}: {source}; {remedy}")]
+    Host {
+        what: &'static str,
+        source: IoError,
+        remedy: &'static str,
+    },
+    #[error("the enclave image is damaged: {0}; build bastide again")]
+    Image(String),
+    #[error("the configuration is too large ({0} bytes): shorten the arguments or the environment")]
+    TooLarge(usize),
+    #[error(
+        "the host killed process {pid} of the enclave with {signal}; the enclave was stopped, since \
+         its state cannot be trusted any more (out of memory? `dmesg` may say)"
+    )]
+    Killed { pid: i32, signal: String },
+    #[error("the kernel inside the enclave stopped; its message is above")]
+    Panic,
+}
+
+fn host(what: &'static str, remedy: &'static str) -> LaunchError {
+    LaunchError::Host {
+        what,
+        source: IoError::last_os_error(),
+        remedy,
+    }
+}
+
+/// Signals that are passed to the program, and those that tell of its processes.
+const PASSED: &[i32] = &[
+    libc::SIGINT,
+    libc::SIGQUIT,
+    libc::SIGTERM,
+    libc::SIGHUP,
+    libc::SIGTSTP,
+    libc::SIGCONT,
+    libc::SIGWINCH,
+    libc::SIGUSR1,
+    libc::SIGUSR2,
+    libc::SIGALRM,
+];
+
+struct Region {
+    fd: i32,
+}
+
+fn control() -> &'static Control {
+    // SAFETY: called after the region is mapped; the fields are atomics.
+    unsafe { &*(layout::CONTROL as *const Control) }
+}
+
+impl Region {
+    fn new() -> Result<Self, LaunchError> {
+        let remedy =
+            "the host must allow memfd_create and 512 GiB of address space (see `ulimit -v`)";
+        // SAFETY: plain calls with constant arguments; the mapping is at a fixed free address.
+        unsafe {
+            let fd = libc::memfd_create(c"bastide".as_ptr(), libc::MFD_CLOEXEC);
+            if fd < 0 {
+                return Err(host("make the enclave's memory", remedy));
+            }
+            // Out of the way of low descriptor numbers.
+            let high = libc::fcntl(fd, libc::F_DUPFD_CLOEXEC, 1000);
+            let fd = if high >= 0 {
+                libc::close(fd);
+                high
+            } else {
+                fd
+            };
+            if libc::ftruncate(fd, layout::SIZE as i64) < 0 {
+                return Err(host("size the enclave's memory", remedy));
+            }
+            let at = libc::mmap(
+                layout::BASE as *mut _,
+                layout::SIZE,
+                libc::PROT_READ | libc::PROT_WRITE,
+                libc::MAP_SHARED | libc::MAP_FIXED_NOREPLACE,
+                fd,
+                0,
+            );
+            if at as usize != layout::BASE {
+                return Err(host("map the enclave's memory", remedy));
+            }
+            Ok(Region { fd })
+        }
+    }
+}
+
+impl Drop for Region {
+    fn drop(&mut self) {
+        // SAFETY: the region is ours, and no reference into it outlives `run`.
+        unsafe {
+            libc::munmap(layout::BASE as *mut _, layout::SIZE);
+            libc::close(self.fd);
+        }
+    }
+}
+
+fn signal_set(signals: &[i32]) -> libc::sigset_t {
+    // SAFETY: fills a local set.
+    unsafe {
+        let mut set = std::mem::zeroed();
+        libc::sigemptyset(&mut set);
+        for &s in signals {
+            libc::sigaddset(&mut set, s);
+        }
+        set
+    }
+}
+
+/// Runs the enclave until its first program ends; returns the program's `wait(2)` status.
+///
+/// Must be called from the only thread of the launcher. Takes over the descriptors that the
+/// configuration names.
+pub fn run(config: BootConfig) -> Result<i32, LaunchError> {
+    let region = Region::new()?;
+    let (entry, segments) = load::load()?;
+    let boot = config.encode();
+    if boot.len() > layout::CONTROL_SIZE - 4096 {
+        return Err(LaunchError::TooLarge(boot.len()));
+    }
+    let c = control();
+    // SAFETY: the range is in the mapped region, after the control block.
+    unsafe { std::ptr::copy_nonoverlapping(boot.as_ptr(), layout::BOOT as *mut u8, boot.len()) };
+    c.boot_len.store(boot.len() as u64, Ordering::Relaxed);
+    c.launcher
+        .store(std::process::id() as i32, Ordering::Relaxed);
+    c.region_fd.store(region.fd, Ordering::Relaxed);
+    c.cpus.store(
+        std::thread::available_parallelism().map_or(1, |n| n.get() as u32),
+        Ordering::Relaxed,
+    );
+    // SAFETY: sysconf only reads; dup makes a new descriptor.
+    unsafe {
+        let pages = libc::sysconf(libc::_SC_PHYS_PAGES).max(0) as u64;
+        c.memory.store(pages * 4096, Ordering::Relaxed);
+        c.log_fd.store(
+            libc::fcntl(2, libc::F_DUPFD_CLOEXEC, 1001),
+            Ordering::Relaxed,
+        );
+    }
+    for s in &segments {
+        // SAFETY: the segment lies in the image's part of the region.
+        if unsafe { libc::mprotect(s.addr as *mut _, s.len, s.prot) } < 0 {
+            return Err(host("protect the image", "a security module may forbid it"));
+        }
+    }
+    let mut waited = PASSED.to_vec();
+    waited.extend([libc::SIGCHLD, layout::STOPPED_SIGNAL]);
+    let set = signal_set(&waited);
+    // SAFETY: blocks signals of this thread, the only one; restored below.
+    let old = unsafe {
+        let mut old = std::mem::zeroed();
+        libc::sigprocmask(libc::SIG_BLOCK, &set, &mut old);
+        old
+    };
+    // SAFETY: single-threaded; the child only makes system calls and jumps away.
+    let zygote = match unsafe { libc::fork() } {
+        -1 => {
+            return Err(host(
+                "start the enclave's first process",
+                "check the process limit, `ulimit -u`",
+            ));
+        }
+        0 => child(entry, &config, region.fd),
+        pid => pid,
+    };
+    let result = watch(zygote, &set);
+    // Whatever is left of the enclave ends with it.
+    // SAFETY: signals and reaps our own children.
+    unsafe {
+        libc::kill(-zygote, libc::SIGKILL);
+        libc::kill(zygote, libc::SIGKILL);
+        while libc::waitpid(-1, std::ptr::null_mut(), libc::__WALL) > 0 {}
+        libc::sigprocmask(libc::SIG_SETMASK, &old, std::ptr::null_mut());
+    }
+    result
+}
+
+/// Waits for the enclave's end, passing signals on.
+fn watch(zygote: i32, set: &libc::sigset_t) -> Result<i32, LaunchError> {
+    let c = control();
+    loop {
+        // SAFETY: `info` is a local that the call fills.
+        let (signal, info) = unsafe {
+            let mut info: libc::siginfo_t = std::mem::zeroed();
+            (libc::sigwaitinfo(set, &mut info), info)
+        };
+        if signal == libc::SIGCHLD {
+            if let Some(end) = reap(zygote)? {
+                return Ok(end);
+            }
+        } else if signal == layout::STOPPED_SIGNAL {
+            let by = c.stopped.swap(0, Ordering::AcqRel);
+            // SAFETY: plain calls. A stopped program stops its launcher, so that a shell sees it.
+            if by != 0 && unsafe { libc::getpid() == c.launcher.load(Ordering::Relaxed) } {
+                unsafe { libc::raise(libc::SIGSTOP) };
+            }
+        } else if signal > 0 {
+            // The host's terminal sends to the whole foreground group; SI_USER tells a person's kill.
+            let _ = info;
+            c.signals.fetch_or(1 << signal, Ordering::AcqRel);
+            c.doorbell.fetch_add(1, Ordering::Release);
+            // SAFETY: wakes the zygote; the word is in the mapped region.
+            unsafe { libc::syscall(libc::SYS_futex, c.doorbell.as_ptr(), libc::FUTEX_WAKE, 1) };
+        }
+    }
+}
+
+/// Reaps every process that has ended. `Some` when the enclave is done.
+fn reap(zygote: i32) -> Result<Option<i32>, LaunchError> {
+    let c = control();
+    loop {
+        let mut status = 0;
+        // SAFETY: reaps our own children.
+        let pid = unsafe { libc::waitpid(-1, &mut status, libc::WNOHANG | libc::__WALL) };
+        match c.done.load(Ordering::Acquire) {
+            1 => return Ok(Some(c.status.load(Ordering::Relaxed))),
+            2 => return Err(LaunchError::Panic),
+            _ if pid <= 0 => return Ok(None),
+            _ => {}
+        }
+        if libc::WIFSIGNALED(status) {
+            let signal = signal_name(libc::WTERMSIG(status));
+            return Err(LaunchError::Killed { pid, signal });
+        }
+        if pid == zygote {
+            return Err(LaunchError::Panic);
+        }
+    }
+}
+
+fn signal_name(signal: i32) -> String {
+    match signal {
+        libc::SIGKILL => "SIGKILL".into(),
+        libc::SIGTERM => "SIGTERM".into(),
+        libc::SIGSEGV => "SIGSEGV".into(),
+        libc::SIGBUS => "SIGBUS".into(),
+        libc::SIGSYS => "SIGSYS (a host call that the filter forbids)".into(),
+        n => format!("signal {n}"),
+    }
+}
+
+/// The enclave's first process: keeps only the descriptors that the enclave uses, and jumps.
+fn child(entry: usize, config: &BootConfig, region_fd: i32) -> ! {
+    let c = control();
+    let mut keep: Vec<i32> = vec![region_fd, c.log_fd.load(Ordering::Relaxed)];
+    keep.extend(config.stdio.iter().flatten().map(|s| s.fd.0));
+    keep.extend(config.terminal.iter().chain(&config.trace).map(|f| f.0));
+    for m in &config.mounts {
+        match m.source {
+            bastide_pal::boot::Source::Host { root } => keep.push(root.0),
+            bastide_pal::boot::Source::Overlay { lower } => keep.push(lower.0),
+            _ => {}
+        }
+    }
+    keep.sort_unstable();
+    // SAFETY: after fork in a single-threaded program; plain calls, then a jump that never returns
+    // to a stack in the region.
+    unsafe {
+        // Its own session: the terminal's signals go to the launcher alone.
+        libc::setsid();
+        let mut next = 0;
+        for fd in keep {
+            if fd > next {
+                libc::syscall(libc::SYS_close_range, next, fd - 1, 0);
+            }
+            next = next.max(fd + 1);
+        }
+        libc::syscall(libc::SYS_close_range, next, u32::MAX, 0);
+        let mut limit: libc::rlimit = std::mem::zeroed();
+        if libc::getrlimit(libc::RLIMIT_NOFILE, &mut limit) == 0 {
+            limit.rlim_cur = limit.rlim_max;
+            libc::setrlimit(libc::RLIMIT_NOFILE, &limit);
+        }
+        // The application's limits are the kernel's business; a core dump would copy the enclave.
+        let none = libc::rlimit {
+            rlim_cur: 0,
+            rlim_max: 0,
+        };
+        libc::setrlimit(libc::RLIMIT_CORE, &none);
+        let stack = layout::SLOTS + layout::FRAME_OFFSET;
+        core::arch::asm!(
+            "mov rsp, {stack}",
+            "xor ebp, ebp",
+            "call {entry}",
+            "ud2",
+            stack = in(reg) stack,
+            entry = in(reg) entry,
+            options(noreturn),
+        );
+    }
+}

@@ -1,0 +1,90 @@
+//! What this host can do.
+
+use bastide_pal_linux::{calls, layout};
+
+/// Every host call that the filter lets the kernel make, with the reason.
+pub fn host_calls() -> Vec<(&'static str, &'static str)> {
+    calls::CALLS.iter().map(|c| (c.1, c.2)).collect()
+}
+
+/// What the backend needs of the host: `Ok(detail)`, or `Err(what is missing and what to do)`.
+pub fn probe() -> Vec<(String, Result<String, String>)> {
+    vec![
+        ("seccomp filters".into(), seccomp()),
+        ("user-mode %fs and %gs (FSGSBASE)".into(), fsgsbase()),
+        ("memfd and a free address range".into(), memory()),
+        ("openat2 (confined path look-ups)".into(), openat2()),
+        ("xsave".into(), xsave()),
+        ("hardware protection".into(), Err(no_hardware())),
+    ]
+}
+
+fn seccomp() -> Result<String, String> {
+    // SAFETY: a null filter is refused with EFAULT where filters exist.
+    let r = unsafe { libc::prctl(libc::PR_SET_SECCOMP, libc::SECCOMP_MODE_FILTER, 0, 0, 0) };
+    let e = std::io::Error::last_os_error();
+    match (r, e.raw_os_error()) {
+        (-1, Some(libc::EFAULT)) => Ok("available".into()),
+        _ => Err(format!(
+            "not available ({e}): use a kernel with CONFIG_SECCOMP_FILTER, or allow prctl in the container's profile"
+        )),
+    }
+}
+
+fn fsgsbase() -> Result<String, String> {
+    // SAFETY: reads the auxiliary vector.
+    let hwcap2 = unsafe { libc::getauxval(libc::AT_HWCAP2) };
+    if hwcap2 & 2 != 0 {
+        Ok("available".into())
+    } else {
+        Err("not available: needs a processor of 2012 or later and Linux 5.9 or later".into())
+    }
+}
+
+fn memory() -> Result<String, String> {
+    // SAFETY: maps and unmaps an anonymous range at a free address.
+    unsafe {
+        let at = libc::mmap(
+            layout::BASE as *mut _,
+            layout::SIZE,
+            libc::PROT_NONE,
+            libc::MAP_PRIVATE
+                | libc::MAP_ANONYMOUS
+                | libc::MAP_NORESERVE
+                | libc::MAP_FIXED_NOREPLACE,
+            -1,
+            0,
+        );
+        if at as usize != layout::BASE {
+            return Err(
+                "no free address range: is the address space limited (`ulimit -v`)?".into(),
+            );
+        }
+        libc::munmap(at, layout::SIZE);
+    }
+    Ok(format!("{} GiB at {:#x}", layout::SIZE >> 30, layout::BASE))
+}
+
+fn openat2() -> Result<String, String> {
+    // SAFETY: a null `how` is refused with EINVAL or EFAULT where the call exists.
+    let r = unsafe { libc::syscall(libc::SYS_openat2, -1, c"".as_ptr(), 0, 0) };
+    match (r, std::io::Error::last_os_error().raw_os_error()) {
+        (-1, Some(libc::ENOSYS | libc::EPERM)) => {
+            Err("not available: needs Linux 5.6 or later".into())
+        }
+        _ => Ok("available".into()),
+    }
+}
+
+fn xsave() -> Result<String, String> {
+    if std::arch::is_x86_feature_detected!("xsave") {
+        Ok("available".into())
+    } else {
+        Err("not available: this processor is too old".into())
+    }
+}
+
+fn no_hardware() -> String {
+    "none: the Linux backend is a sandboxed process, and whoever controls this machine can read it"
+        .into()
+}

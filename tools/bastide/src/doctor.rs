@@ -1,6 +1,7 @@
 //! `bastide doctor`.
 
-use crate::{Failure, outer};
+use crate::Failure;
+use bastide_outer as outer;
 use std::process::ExitCode;
 
 /// Says what this machine can do; or, with `host_calls`, what can leave the enclave.

@@ -7,7 +7,6 @@ mod doctor;
 mod ending;
 mod host;
 mod options;
-mod outer;
 mod run;
 mod users;
 

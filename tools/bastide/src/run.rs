@@ -1,7 +1,8 @@
 //! `bastide run`.
 
 use crate::cli::RunOptions;
-use crate::{Failure, boot, ending, options, outer};
+use crate::{Failure, boot, ending, options};
+use bastide_outer as outer;
 use std::process::ExitCode;
 
 const NOTICE: &str = "bastide: no manifest: the host's files are read-only below an in-memory \

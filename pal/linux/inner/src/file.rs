@@ -1,8 +1,7 @@
 //! Host files.
 //!
-//! Every path is resolved with `RESOLVE_BENEATH | RESOLVE_NO_SYMLINKS`: a directory that turns
-//! into a symbolic link under our feet cannot lead out of the mount. Calls that have no such flag
-//! get their parent directory opened that way and then one plain name.
+//! libos names a file by its directory and one plain name, and no call follows a symbolic link: a
+//! directory that turns into a link under our feet cannot lead out of the mount.
 
 use crate::LinuxPal;
 use crate::host::{self, host};
@@ -70,15 +69,12 @@ impl Drop for Temporary {
     }
 }
 
-/// Calls `f` with a directory and a plain name in it.
-fn at<T>(dir: HostFd, path: &[u8], f: impl FnOnce(HostFd, &CPath) -> Result<T>) -> Result<T> {
-    match path.iter().rposition(|&b| b == b'/') {
-        None => f(dir, &cpath(path)?),
-        Some(i) => {
-            let parent = Temporary(openat2(dir, &path[..i], O_PATH | O_DIRECTORY, 0)?);
-            f(parent.0, &cpath(&path[i + 1..])?)
-        }
+/// Calls `f` with a plain name in a directory; what is more than a name is EINVAL.
+fn at<T>(dir: HostFd, name: &[u8], f: impl FnOnce(HostFd, &CPath) -> Result<T>) -> Result<T> {
+    if name.contains(&b'/') || name == b".." {
+        return Err(EINVAL);
     }
+    f(dir, &cpath(name)?)
 }
 
 fn total(iov: &[IoVec]) -> usize {
@@ -329,9 +325,9 @@ impl HostFiles for LinuxPal {
         })
     }
 
-    fn link(&self, dir: HostFd, old: &[u8], new: &[u8]) -> Result<()> {
-        at(dir, old, |od, on| {
-            at(dir, new, |nd, nn| {
+    fn link(&self, dir: HostFd, name: &[u8], new_dir: HostFd, new_name: &[u8]) -> Result<()> {
+        at(dir, name, |od, on| {
+            at(new_dir, new_name, |nd, nn| {
                 // SAFETY: the host reads both names.
                 unit(unsafe { host!(__NR_linkat, od.0, on.as_ptr(), nd.0, nn.as_ptr(), 0) })
             })
@@ -346,9 +342,16 @@ impl HostFiles for LinuxPal {
         })
     }
 
-    fn rename(&self, dir: HostFd, old: &[u8], new: &[u8], flags: u32) -> Result<()> {
-        at(dir, old, |od, on| {
-            at(dir, new, |nd, nn| {
+    fn rename(
+        &self,
+        dir: HostFd,
+        name: &[u8],
+        new_dir: HostFd,
+        new_name: &[u8],
+        flags: u32,
+    ) -> Result<()> {
+        at(dir, name, |od, on| {
+            at(new_dir, new_name, |nd, nn| {
                 // SAFETY: the host reads both names.
                 unit(unsafe { host!(__NR_renameat2, od.0, on.as_ptr(), nd.0, nn.as_ptr(), flags) })
             })

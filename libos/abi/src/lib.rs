@@ -6,6 +6,8 @@
 #![forbid(unsafe_code)]
 
 pub mod errno;
+pub mod signal;
+pub mod time;
 
 pub use errno::Errno;
 pub use linux_raw_sys as raw;

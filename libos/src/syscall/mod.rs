@@ -50,6 +50,10 @@ pub fn enter(t: &Arc<Task>, ctx: &mut Context) {
         Some(e) => e.handler.call(t, ctx),
         None => Err(Errno::ENOSYS),
     };
+    if matches!(result, Err(e) if e.is_restart()) {
+        // Only signal::deliver knows what the application sees instead.
+        t.add_own_work(crate::process::Work::SIGNAL);
+    }
     // rt_sigreturn and execve put the whole frame in place, rax included.
     if ctx.orig_rax != u64::MAX {
         ctx.rax = match result {

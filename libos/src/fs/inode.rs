@@ -142,6 +142,15 @@ pub trait FileSystem: Send + Sync {
     }
 }
 
+/// A name in a directory.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Entry {
+    pub ino: u64,
+    /// `DT_*`.
+    pub kind: u8,
+    pub name: Vec<u8>,
+}
+
 /// How `setxattr(2)` treats an existing name.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Xattr {
@@ -228,6 +237,19 @@ pub trait Inode: Any + Send + Sync {
     }
     /// Opens the file. `flags` are `O_*`; truncation and creation are done.
     fn open(self: Arc<Self>, t: &Task, flags: u32) -> Result<Arc<dyn FileOps>>;
+
+    /// Reads contents without opening the file, for a file system that stands on this one.
+    fn read_at(&self, _offset: u64, _buf: &mut [u8]) -> Result<usize> {
+        Err(Errno::EINVAL)
+    }
+    /// Writes contents, all of `data`, likewise.
+    fn write_at(&self, _offset: u64, _data: &[u8]) -> Result<()> {
+        Err(Errno::EINVAL)
+    }
+    /// A directory's names, with inode numbers and `DT_*`, likewise.
+    fn entries(&self) -> Result<Vec<Entry>> {
+        Err(Errno::ENOTDIR)
+    }
 
     fn get_xattr(&self, _name: &[u8]) -> Result<Vec<u8>> {
         Err(Errno::EOPNOTSUPP)

@@ -4,18 +4,32 @@ use super::inode::{HostInode, open_dir};
 use super::valid_name;
 use crate::fs::FileOps;
 use crate::fs::file::Dirent;
+use crate::fs::inode::Entry;
 use crate::{Result, Task, host_error, pal};
 use alloc::sync::Arc;
 use alloc::vec::Vec;
 use bastide_base::sync::Mutex;
-use bastide_pal::file::HostDirent;
 use core::any::Any;
 
 /// An open directory. Its entries are read whole from the host when reading starts at the
 /// beginning, so that positions stay valid while names come and go.
 pub struct HostDir {
     inode: Arc<HostInode>,
-    entries: Mutex<Option<Arc<Vec<HostDirent>>>>,
+    entries: Mutex<Option<Arc<Vec<Entry>>>>,
+}
+
+/// The host's entries; what it says that is no name is not shown.
+pub(super) fn read(i: &HostInode) -> Result<Vec<Entry>> {
+    let h = open_dir(i)?;
+    let list = pal().read_dir(h.0).map_err(host_error)?;
+    let valid = list.into_iter().filter(|e| valid_name(&e.name));
+    Ok(valid
+        .map(|e| Entry {
+            ino: e.ino,
+            kind: if e.kind <= 12 { e.kind } else { 0 },
+            name: e.name,
+        })
+        .collect())
 }
 
 impl HostDir {
@@ -26,14 +40,11 @@ impl HostDir {
         }
     }
 
-    fn entries(&self, again: bool) -> Result<Arc<Vec<HostDirent>>> {
+    fn entries(&self, again: bool) -> Result<Arc<Vec<Entry>>> {
         if !again && let Some(e) = &*self.entries.lock() {
             return Ok(e.clone());
         }
-        let h = open_dir(&self.inode)?;
-        let mut list = pal().read_dir(h.0).map_err(host_error)?;
-        // What the host says is no name is not shown.
-        list.retain(|e| valid_name(&e.name));
+        let list = read(&self.inode)?;
         let list = Arc::new(list);
         *self.entries.lock() = Some(list.clone());
         Ok(list)
@@ -68,7 +79,7 @@ impl FileOps for HostDir {
         let from = usize::try_from(position).unwrap_or(usize::MAX);
         for (i, e) in entries.iter().enumerate().skip(from) {
             let next = i as u64 + 1;
-            let kind = if e.kind <= 12 { e.kind } else { 0 };
+            let kind = e.kind;
             if !emit(Dirent {
                 ino: e.ino,
                 next,

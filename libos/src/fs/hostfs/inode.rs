@@ -3,13 +3,15 @@
 use super::dir::HostDir;
 use super::{ATTR_TTL, HostFile, HostFs, LINK_MAX, checked};
 use crate::fs::file::{O_ACCMODE, O_RDWR, O_WRONLY};
+use crate::fs::inode::Entry;
 use crate::fs::{FileOps, FileSystem, HostHandle, Inode, Kind, SetAttr, Stat};
+use crate::ipc::pipe;
 use crate::{Errno, Result, Task, host_error, pal, time};
 use alloc::sync::{Arc, Weak};
 use alloc::vec::Vec;
-use bastide_base::sync::Mutex;
+use bastide_base::sync::{Mutex, Once};
 use bastide_pal::file::HostSetAttr;
-use bastide_pal::{HostFd, HostStat};
+use bastide_pal::{HostFd, HostStat, IoVec};
 use core::any::Any;
 use linux_flags::*;
 
@@ -72,6 +74,8 @@ pub struct HostInode {
     attr: Mutex<(HostStat, u64)>,
     /// Appending writers take turns.
     pub(super) append: Mutex<()>,
+    /// The pipe behind a FIFO.
+    fifo: Once<Arc<pipe::Fifo>>,
 }
 
 impl Drop for HostInode {
@@ -96,6 +100,7 @@ impl HostInode {
             handles: Mutex::default(),
             attr: Mutex::new((*st, time::monotonic())),
             append: Mutex::new(()),
+            fifo: Once::new(),
         })
     }
 
@@ -550,7 +555,7 @@ impl Inode for HostInode {
         Ok(text)
     }
 
-    fn open(self: Arc<Self>, _t: &Task, flags: u32) -> Result<Arc<dyn FileOps>> {
+    fn open(self: Arc<Self>, t: &Task, flags: u32) -> Result<Arc<dyn FileOps>> {
         match self.kind {
             Kind::Regular => {
                 let handle = self.handle(flags)?;
@@ -560,7 +565,25 @@ impl Inode for HostInode {
             Kind::Symlink => Err(Errno::ELOOP),
             // As on a file system mounted `nodev`: devices are the kernel's, in /dev.
             Kind::Char | Kind::Block => Err(Errno::EACCES),
-            Kind::Socket | Kind::Fifo => Err(Errno::ENXIO),
+            Kind::Socket => Err(Errno::ENXIO),
+            // Its readers and writers are in the enclave; the host's FIFO is only the name.
+            Kind::Fifo => pipe::open_fifo(t, self.fifo.get_or_init(pipe::Fifo::fifo), flags),
         }
+    }
+
+    fn read_at(&self, offset: u64, buf: &mut [u8]) -> Result<usize> {
+        let h = self.handle(0)?;
+        let piece = IoVec {
+            addr: buf.as_mut_ptr() as usize,
+            len: buf.len(),
+        };
+        let n = pal()
+            .read(h.0, &[piece], Some(offset))
+            .map_err(host_error)?;
+        Ok(n.min(buf.len()))
+    }
+
+    fn entries(&self) -> Result<Vec<Entry>> {
+        super::dir::read(self)
     }
 }

@@ -135,6 +135,55 @@ pub static TABLE: &[Entry] = &[
         Full,
     ),
     // events
+    e(
+        202,
+        "futex",
+        "ptr,futexop,int,timespec,ptr,int",
+        &h(crate::event::futex::sys_futex),
+        Partial("priorities are not inherited; ownership of PI futexes is right"),
+    ),
+    e(
+        273,
+        "set_robust_list",
+        "ptr,size",
+        &h(crate::event::futex::sys_set_robust_list),
+        Full,
+    ),
+    e(
+        274,
+        "get_robust_list",
+        "pid,ptr,ptr",
+        &h(crate::event::futex::sys_get_robust_list),
+        Full,
+    ),
+    e(
+        449,
+        "futex_waitv",
+        "ptr,int,hex,timespec,int",
+        &h(crate::event::futex::sys_futex_waitv),
+        Full,
+    ),
+    e(
+        454,
+        "futex_wake",
+        "ptr,hex,int,hex",
+        &h(crate::event::futex::sys_futex_wake),
+        Full,
+    ),
+    e(
+        455,
+        "futex_wait",
+        "ptr,hex,hex,hex,timespec,int",
+        &h(crate::event::futex::sys_futex_wait),
+        Full,
+    ),
+    e(
+        456,
+        "futex_requeue",
+        "ptr,hex,int,int",
+        &h(crate::event::futex::sys_futex_requeue),
+        Full,
+    ),
     // ipc
     e(22, "pipe", "ptr", &h(crate::ipc::pipe::sys_pipe), Full),
     e(

@@ -10,6 +10,7 @@ pub mod file;
 pub mod host;
 pub mod hostfs;
 pub mod inode;
+pub mod overlay;
 pub mod path;
 pub mod tty;
 

@@ -398,52 +398,48 @@ pub fn task_with(creds: Creds, files: Arc<FdTable>, fs: Arc<FsInfo>) -> Arc<Task
     t
 }
 
-struct Nowhere;
-
-impl crate::fs::FileSystem for Nowhere {
-    fn name(&self) -> &'static str {
-        "none"
-    }
-    fn root(&self) -> Arc<dyn crate::fs::Inode> {
-        Arc::new(Nowhere)
-    }
-    fn statfs(&self) -> crate::Result<crate::fs::StatFs> {
-        Err(crate::Errno::ENOSYS)
-    }
-}
-
-impl crate::fs::Inode for Nowhere {
-    fn as_any(&self) -> &dyn core::any::Any {
-        self
-    }
-    fn into_any(self: Arc<Self>) -> Arc<dyn core::any::Any + Send + Sync> {
-        self
-    }
-    fn fs(&self) -> Arc<dyn crate::fs::FileSystem> {
-        Arc::new(Nowhere)
-    }
-    fn stat(&self) -> crate::Result<crate::fs::Stat> {
-        Err(crate::Errno::ENOENT)
-    }
-    fn open(self: Arc<Self>, _: &Task, _: u32) -> crate::Result<Arc<dyn crate::fs::FileOps>> {
-        Err(crate::Errno::ENOENT)
-    }
-}
-
-/// A process of root, of one task, without any files.
-pub fn task() -> Arc<Task> {
-    let here = crate::fs::Path {
-        inode: Arc::new(Nowhere),
-    };
-    let fs = Arc::new(FsInfo {
-        cwd: Mutex::new(here.clone()),
-        root: Mutex::new(here),
-        umask: Mutex::new(0o022),
-    });
-    task_with(Creds::new(0, 0, Vec::new()), FdTable::new(), fs)
-}
-
 /// The address of a value, as the application would give it.
 pub fn addr<T: ?Sized>(v: &T) -> crate::user::UserAddr {
     crate::user::UserAddr((v as *const T).cast::<u8>() as usize)
+}
+
+/// The root of a fresh in-memory file system.
+pub fn tree() -> crate::fs::Path {
+    boot();
+    let fs = crate::fs::tmpfs::Tmpfs::new(crate::fs::tmpfs::Options {
+        size: 16 << 20,
+        inodes: 0,
+        mode: 0o755,
+        uid: 0,
+        gid: 0,
+    });
+    let sup = crate::fs::mount::Super::new(fs);
+    let root = sup.root.clone();
+    crate::fs::mount::Mount::new(sup, root, b"tmpfs", crate::fs::mount::RELATIME).path()
+}
+
+/// A root process in a fresh tree.
+pub fn task() -> Arc<Task> {
+    task_with(
+        Creds::new(0, 0, Vec::new()),
+        FdTable::new(),
+        FsInfo::at(tree(), 0o022),
+    )
+}
+
+/// A C string for a system call.
+pub struct CStr(Vec<u8>);
+
+impl CStr {
+    /// Its address.
+    pub fn addr(&self) -> crate::user::UserAddr {
+        crate::user::UserAddr(self.0.as_ptr() as usize)
+    }
+}
+
+/// Makes a C string.
+pub fn cstr(s: &str) -> CStr {
+    let mut v = s.as_bytes().to_vec();
+    v.push(0);
+    CStr(v)
 }

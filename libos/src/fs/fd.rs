@@ -49,6 +49,16 @@ impl FdTable {
         slots.get(i).and_then(Clone::clone).ok_or(Errno::EBADF)
     }
 
+    /// EMFILE if no number below `limit` is free.
+    pub fn check_room(&self, limit: usize) -> Result<()> {
+        let slots = self.slots.lock();
+        if slots.len() < limit || slots.iter().take(limit).any(Option::is_none) {
+            Ok(())
+        } else {
+            Err(Errno::EMFILE)
+        }
+    }
+
     /// Puts a file at the lowest free number not below `from` and below `limit`
     /// (`RLIMIT_NOFILE`); EMFILE.
     pub fn insert(&self, file: Arc<File>, flags: FdFlags, from: usize, limit: usize) -> Result<Fd> {

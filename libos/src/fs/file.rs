@@ -1,5 +1,6 @@
 //! Open files.
 
+use super::access::Hold;
 use super::path::Path;
 use crate::mm::PageObject;
 use crate::uio::{IoDst, IoSrc};
@@ -141,6 +142,10 @@ pub trait FileOps: Any + Send + Sync {
     fn reopen(&self, _t: &Task, _flags: u32) -> Result<Arc<dyn FileOps>> {
         Err(Errno::ENXIO)
     }
+    /// Changes the attributes of an object without a path; permission is checked.
+    fn set_attr(&self, _attr: &super::SetAttr) -> Result<()> {
+        Err(Errno::EPERM)
+    }
     /// Extra lines of `/proc/pid/fdinfo/N`.
     fn fdinfo(&self, _out: &mut alloc::string::String) {}
 }
@@ -156,6 +161,8 @@ pub struct File {
     pub pos: Mutex<u64>,
     /// `F_SETOWN`: pid, negative process group, 0 none; and `F_SETSIG`.
     pub owner: Mutex<(i32, i32)>,
+    /// Keeps others from executing what is written here, or from writing what is executed.
+    _hold: Option<Hold>,
 }
 
 /// Access mode bits and flags of `open(2)` used everywhere.
@@ -169,12 +176,23 @@ pub const O_PATH: u32 = 0o10000000;
 impl File {
     /// A new description with access mode and status `flags`.
     pub fn new(ops: Arc<dyn FileOps>, path: Option<Path>, flags: u32) -> Arc<File> {
+        Self::holding(ops, path, flags, None)
+    }
+
+    /// As [`File::new`], for a file that is written or executed.
+    pub fn holding(
+        ops: Arc<dyn FileOps>,
+        path: Option<Path>,
+        flags: u32,
+        hold: Option<Hold>,
+    ) -> Arc<File> {
         Arc::new(File {
             ops,
             path,
             flags: AtomicU32::new(flags),
             pos: Mutex::new(0),
             owner: Mutex::new((0, 0)),
+            _hold: hold,
         })
     }
 
@@ -208,16 +226,31 @@ impl File {
         self.flags() & O_PATH == 0 && matches!(self.flags() & O_ACCMODE, O_WRONLY | O_RDWR)
     }
 
+    /// Its attributes, `fstat(2)`.
+    pub fn stat(&self) -> Result<super::Stat> {
+        match &self.path {
+            Some(p) => p.inode().stat(),
+            None => self.ops.stat(),
+        }
+    }
+
+    /// It is an ordinary file: `RLIMIT_FSIZE` and the like apply.
+    pub fn is_regular(&self) -> bool {
+        match &self.path {
+            Some(p) => p.kind() == super::Kind::Regular,
+            None => self.ops.seekable(),
+        }
+    }
+
     /// The object, if it is a `T`.
     pub fn downcast<T: FileOps>(&self) -> Option<&T> {
         self.ops.as_any().downcast_ref()
     }
 
-    /// Reads at the file position and moves it; or from the stream. EBADF if not open for reading.
+    /// Reads at the file position and moves it; or from the stream. EBADF if not open for
+    /// reading, EISDIR.
     pub fn read(&self, t: &Task, dst: &mut IoDst<'_>) -> Result<usize> {
-        if !self.readable() {
-            return Err(Errno::EBADF);
-        }
+        self.check_read()?;
         if !self.ops.seekable() {
             return self.ops.read(t, self, dst, None);
         }
@@ -227,7 +260,27 @@ impl File {
         Ok(n)
     }
 
-    /// Writes at the file position (or the end, `O_APPEND`) and moves it; or to the stream.
+    /// Reads at an offset; as [`File::read`], and ESPIPE without positions.
+    pub fn read_at(&self, t: &Task, dst: &mut IoDst<'_>, offset: u64) -> Result<usize> {
+        if !self.ops.seekable() {
+            return Err(Errno::ESPIPE);
+        }
+        self.check_read()?;
+        self.ops.read(t, self, dst, Some(offset))
+    }
+
+    fn check_read(&self) -> Result<()> {
+        if !self.readable() {
+            return Err(Errno::EBADF);
+        }
+        if self.path.as_ref().is_some_and(Path::is_dir) {
+            return Err(Errno::EISDIR);
+        }
+        Ok(())
+    }
+
+    /// Writes at the file position (or the end, `O_APPEND`) and moves it; or to the stream. EBADF
+    /// if not open for writing; EFBIG (and SIGXFSZ) beyond `RLIMIT_FSIZE`.
     pub fn write(&self, t: &Task, src: &mut IoSrc<'_>) -> Result<usize> {
         if !self.writable() {
             return Err(Errno::EBADF);
@@ -236,13 +289,37 @@ impl File {
             return self.ops.write(t, self, src, None);
         }
         let mut pos = self.pos.lock();
-        let n = self.ops.write(t, self, src, Some(*pos))?;
-        *pos = if self.flags() & O_APPEND != 0 {
+        let n = self.write_limited(t, src, *pos)?;
+        *pos = if self.flags() & O_APPEND != 0 && n > 0 {
             self.ops.append_position()?
         } else {
             *pos + n as u64
         };
         Ok(n)
+    }
+
+    /// Writes at an offset (with `O_APPEND` at the end all the same); as [`File::write`], and
+    /// ESPIPE without positions.
+    pub fn write_at(&self, t: &Task, src: &mut IoSrc<'_>, offset: u64) -> Result<usize> {
+        if !self.ops.seekable() {
+            return Err(Errno::ESPIPE);
+        }
+        if !self.writable() {
+            return Err(Errno::EBADF);
+        }
+        self.write_limited(t, src, offset)
+    }
+
+    fn write_limited(&self, t: &Task, src: &mut IoSrc<'_>, offset: u64) -> Result<usize> {
+        if src.left() > 0 && self.is_regular() {
+            let start = if self.flags() & O_APPEND != 0 {
+                self.ops.size()?
+            } else {
+                offset
+            };
+            src.limit(super::rw::writable_bytes(t, start, src.left())?);
+        }
+        self.ops.write(t, self, src, Some(offset))
     }
 
     /// Ready events.

@@ -4,15 +4,27 @@
 //! pipes, sockets, event objects alike), [`File`] is Linux's open file description, and
 //! [`FdTable`] maps descriptors to them. Paths are walked in [`path`].
 
+pub mod access;
+pub mod anon;
+pub mod atime;
+pub mod attr;
+pub mod dentry;
 pub mod devfs;
+pub mod dir;
 pub mod fd;
 pub mod file;
 pub mod host;
 pub mod hostfs;
 pub mod inode;
-pub mod overlay;
+pub mod mount;
+pub mod open;
 pub mod path;
+pub mod perm;
+pub mod rw;
+pub mod stat;
+pub mod tmpfs;
 pub mod tty;
+pub mod walk;
 
 pub use fd::{Fd, FdFlags, FdTable};
 pub use file::{Dirent, File, FileOps, Mappable};

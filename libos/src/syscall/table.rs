@@ -2,6 +2,7 @@
 
 use super::arg::h;
 use super::{Entry, Handler, Support};
+use crate::fs::{dir, open, rw, stat};
 use crate::{Errno, SysResult, Task};
 #[allow(unused_imports)]
 use Support::{Full, Partial, Refused};
@@ -31,6 +32,103 @@ fn refuse(_t: &Arc<Task>) -> SysResult {
 /// Every implemented or refused call, by number.
 pub static TABLE: &[Entry] = &[
     // files
+    e(0, "read", "fd,buf,size", &h(rw::sys_read), Full),
+    e(1, "write", "fd,buf,size", &h(rw::sys_write), Full),
+    e(2, "open", "path,oflags,mode", &h(open::sys_open), Full),
+    e(4, "stat", "path,stat", &h(stat::sys_stat), Full),
+    e(5, "fstat", "fd,stat", &h(stat::sys_fstat), Full),
+    e(6, "lstat", "path,stat", &h(stat::sys_lstat), Full),
+    e(8, "lseek", "fd,off,whence", &h(rw::sys_lseek), Full),
+    e(17, "pread64", "fd,buf,size,off", &h(rw::sys_pread64), Full),
+    e(
+        18,
+        "pwrite64",
+        "fd,buf,size,off",
+        &h(rw::sys_pwrite64),
+        Full,
+    ),
+    e(19, "readv", "fd,iovec,int", &h(rw::sys_readv), Full),
+    e(20, "writev", "fd,iovec,int", &h(rw::sys_writev), Full),
+    e(21, "access", "path,amode", &h(stat::sys_access), Full),
+    e(78, "getdents", "fd,buf,size", &h(dir::sys_getdents), Full),
+    e(79, "getcwd", "buf,size", &h(dir::sys_getcwd), Full),
+    e(80, "chdir", "path", &h(dir::sys_chdir), Full),
+    e(81, "fchdir", "fd", &h(dir::sys_fchdir), Full),
+    e(85, "creat", "path,mode", &h(open::sys_creat), Full),
+    e(137, "statfs", "path,ptr", &h(stat::sys_statfs), Full),
+    e(138, "fstatfs", "fd,ptr", &h(stat::sys_fstatfs), Full),
+    e(161, "chroot", "path", &h(dir::sys_chroot), Full),
+    e(
+        217,
+        "getdents64",
+        "fd,buf,size",
+        &h(dir::sys_getdents64),
+        Full,
+    ),
+    e(
+        257,
+        "openat",
+        "dirfd,path,oflags,mode",
+        &h(open::sys_openat),
+        Full,
+    ),
+    e(
+        262,
+        "newfstatat",
+        "dirfd,path,stat,atflags",
+        &h(stat::sys_newfstatat),
+        Full,
+    ),
+    e(
+        269,
+        "faccessat",
+        "dirfd,path,amode",
+        &h(stat::sys_faccessat),
+        Full,
+    ),
+    e(295, "preadv", "fd,iovec,int,off", &h(rw::sys_preadv), Full),
+    e(
+        296,
+        "pwritev",
+        "fd,iovec,int,off",
+        &h(rw::sys_pwritev),
+        Full,
+    ),
+    e(
+        327,
+        "preadv2",
+        "fd,iovec,int,off,,hex",
+        &h(rw::sys_preadv2),
+        Full,
+    ),
+    e(
+        328,
+        "pwritev2",
+        "fd,iovec,int,off,,hex",
+        &h(rw::sys_pwritev2),
+        Full,
+    ),
+    e(
+        332,
+        "statx",
+        "dirfd,path,atflags,hex,ptr",
+        &h(stat::sys_statx),
+        Full,
+    ),
+    e(
+        437,
+        "openat2",
+        "dirfd,path,ptr,size",
+        &h(open::sys_openat2),
+        Full,
+    ),
+    e(
+        439,
+        "faccessat2",
+        "dirfd,path,amode,atflags",
+        &h(stat::sys_faccessat2),
+        Full,
+    ),
     // memory
     // processes
     // signals

@@ -18,6 +18,7 @@ pub mod hostfs;
 pub mod inode;
 pub mod mount;
 pub mod open;
+pub mod overlay;
 pub mod path;
 pub mod perm;
 pub mod rw;

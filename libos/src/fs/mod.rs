@@ -8,6 +8,7 @@ pub mod access;
 pub mod anon;
 pub mod atime;
 pub mod attr;
+pub mod boot;
 pub mod dentry;
 pub mod devfs;
 pub mod dir;
@@ -27,6 +28,7 @@ pub mod tmpfs;
 pub mod tty;
 pub mod walk;
 
+pub use boot::{first_files, first_places, mount_all};
 pub use fd::{Fd, FdFlags, FdTable};
 pub use file::{Dirent, File, FileOps, Mappable};
 pub use host::HostHandle;

@@ -8,6 +8,10 @@ use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 /// Longest path with its NUL, `PATH_MAX`.
 pub const PATH_MAX: usize = 4096;
 
+/// How often one access is repaired before it counts as a fault: what seems mapped may lie beyond
+/// the end of a host file.
+const REPAIRS: usize = 4;
+
 /// An address in the application's memory: a claim, not a fact.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug, Default)]
 pub struct UserAddr(pub usize);
@@ -167,22 +171,24 @@ pub fn read_path(t: &Task, addr: UserAddr) -> Result<Vec<u8>> {
 
 /// Reads an aligned 32-bit word in one access.
 pub fn load_u32(t: &Task, addr: UserAddr) -> Result<u32> {
-    loop {
+    for _ in 0..REPAIRS {
         match raw::load_u32(addr.0) {
             Ok(v) => return Ok(v),
             Err(_) if t.mm().repair(t, addr.0, false) => {}
-            Err(_) => return Err(Errno::EFAULT),
+            Err(_) => break,
         }
     }
+    Err(Errno::EFAULT)
 }
 
 /// Compares and exchanges an aligned 32-bit word; returns what it was.
 pub fn cas_u32(t: &Task, addr: UserAddr, old: u32, new: u32) -> Result<u32> {
-    loop {
+    for _ in 0..REPAIRS {
         match raw::cas_u32(addr.0, old, new) {
             Ok(v) => return Ok(v),
             Err(_) if t.mm().repair(t, addr.0, true) => {}
-            Err(_) => return Err(Errno::EFAULT),
+            Err(_) => break,
         }
     }
+    Err(Errno::EFAULT)
 }

@@ -3,6 +3,9 @@
 
 use super::Mm;
 use super::extents::{Cut, Extents, Run};
+use crate::abi::raw::general::{
+    F_SEAL_EXEC, F_SEAL_FUTURE_WRITE, F_SEAL_GROW, F_SEAL_SEAL, F_SEAL_SHRINK, F_SEAL_WRITE,
+};
 use crate::uio::{IoDst, IoSrc};
 use crate::{Errno, Result};
 use alloc::sync::{Arc, Weak};
@@ -11,14 +14,9 @@ use bastide_base::pages::PAGE;
 use bastide_base::sync::Mutex;
 use core::sync::atomic::{AtomicU64, Ordering};
 
-/// Seals of `fcntl(2)` F_ADD_SEALS.
-pub const F_SEAL_SEAL: u32 = 0x1;
-pub const F_SEAL_SHRINK: u32 = 0x2;
-pub const F_SEAL_GROW: u32 = 0x4;
-pub const F_SEAL_WRITE: u32 = 0x8;
-pub const F_SEAL_FUTURE_WRITE: u32 = 0x10;
-pub const F_SEAL_EXEC: u32 = 0x20;
-const F_SEAL_ALL: u32 = 0x3f;
+/// Every seal of `fcntl(2)` F_ADD_SEALS.
+const F_SEAL_ALL: u32 =
+    F_SEAL_SEAL | F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_WRITE | F_SEAL_FUTURE_WRITE | F_SEAL_EXEC;
 
 /// Pages that the objects of one file system may hold together.
 #[derive(Debug)]
@@ -87,6 +85,8 @@ struct State {
 /// a mapping of the same object can be repaired meanwhile.
 pub struct PageObject {
     id: u64,
+    /// Shared memory of a fixed size: no holes to keep, so an access brings in a large block.
+    fixed: bool,
     budget: Option<Arc<Budget>>,
     change: Mutex<()>,
     state: Mutex<State>,
@@ -98,37 +98,39 @@ enum Segment {
 }
 
 const P: u64 = PAGE as u64;
+/// Pages of the largest block.
+const LARGE: u64 = 512;
 
 impl PageObject {
     /// Empty, size 0; cannot be sealed.
     pub fn new() -> Arc<Self> {
-        Self::make(None, F_SEAL_SEAL)
+        Self::make(None, F_SEAL_SEAL, None)
     }
 
     /// As [`PageObject::new`], with memory that counts against a budget.
     pub fn with_budget(budget: Arc<Budget>) -> Arc<Self> {
-        Self::make(Some(budget), F_SEAL_SEAL)
+        Self::make(Some(budget), F_SEAL_SEAL, None)
     }
 
     /// As [`PageObject::new`] with these seals (`memfd_create(2)`).
     pub fn with_seals(seals: u32) -> Arc<Self> {
-        Self::make(None, seals)
+        Self::make(None, seals, None)
     }
 
-    /// Anonymous shared memory of a fixed size.
+    /// Shared memory of a fixed size (`MAP_SHARED | MAP_ANONYMOUS`, System V segments).
     pub fn sized(size: u64) -> Arc<Self> {
-        let o = Self::new();
-        o.state.lock().size = size;
-        o
+        Self::make(None, F_SEAL_SEAL, Some(size))
     }
 
-    fn make(budget: Option<Arc<Budget>>, seals: u32) -> Arc<Self> {
+    fn make(budget: Option<Arc<Budget>>, seals: u32, size: Option<u64>) -> Arc<Self> {
         static NEXT: AtomicU64 = AtomicU64::new(1);
         Arc::new(PageObject {
             id: NEXT.fetch_add(1, Ordering::Relaxed),
+            fixed: size.is_some(),
             budget,
             change: Mutex::new(()),
             state: Mutex::new(State {
+                size: size.unwrap_or(0),
                 seals,
                 ..State::default()
             }),
@@ -454,10 +456,34 @@ impl PageObject {
         if let Some(r) = s.extents.run(page, end) {
             return Ok(r);
         }
+        if self.fixed {
+            // The whole block, if it can be had; it takes memory only as it is touched.
+            let first = page & !(LARGE - 1);
+            let last = (first + LARGE).min(s.size.div_ceil(P));
+            let mut at = first;
+            while at < last
+                && let Some(r) = s.extents.fill(at, last, |n| self.charge(n))
+            {
+                at += (r.len / PAGE) as u64;
+            }
+            return s.extents.run(page, end).ok_or(Errno::ENOMEM);
+        }
         let ahead = s.extents.run_before(page).max(1);
         s.extents
             .fill(page, end.min(page + ahead), |n| self.charge(n))
             .ok_or(Errno::ENOMEM)
+    }
+
+    /// Sets a byte per page from a page-aligned offset on to whether it holds contents.
+    pub fn residency(&self, offset: u64, out: &mut [u8]) {
+        let s = self.state.lock();
+        let first = offset / P;
+        let end = first + out.len() as u64;
+        let mut page = first;
+        while let Some(p) = s.extents.next_present(page).filter(|&p| p < end) {
+            page = s.extents.next_absent(p).min(end);
+            out[(p - first) as usize..(page - first) as usize].fill(1);
+        }
     }
 
     /// Where the next contents begin at or after a page-aligned offset.

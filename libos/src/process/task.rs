@@ -63,6 +63,8 @@ pub struct Task {
     pub timer_slack: AtomicU64,
     /// How an interrupted call goes on; see [`Task::restart_with`].
     pub restart: Mutex<Option<Restart>>,
+    /// NUMA policy, `set_mempolicy(2)`.
+    pub mempolicy: AtomicU32,
     /// Voluntary context switches and faults, `getrusage(2)`.
     pub switches: AtomicU64,
     pub faults: AtomicU64,
@@ -101,6 +103,7 @@ impl Task {
             affinity: Mutex::new(Vec::new()),
             timer_slack: AtomicU64::new(50_000),
             restart: Mutex::new(None),
+            mempolicy: AtomicU32::new(0),
             switches: AtomicU64::new(0),
             faults: AtomicU64::new(0),
         })

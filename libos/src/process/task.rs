@@ -170,7 +170,12 @@ impl Task {
 
     /// The file behind a descriptor; EBADF. `O_PATH` files are EBADF too: most calls refuse them.
     pub fn file(&self, fd: i32) -> crate::Result<Arc<File>> {
-        let f = self.files().get(fd)?;
+        self.file_in(&self.files(), fd)
+    }
+
+    /// As [`Task::file`], in a table that the caller took before, for many descriptors.
+    pub fn file_in(&self, files: &FdTable, fd: i32) -> crate::Result<Arc<File>> {
+        let f = files.get(fd)?;
         if f.flags() & crate::fs::file::O_PATH != 0 {
             Err(crate::Errno::EBADF)
         } else {

@@ -1,0 +1,128 @@
+//! One watched descriptor.
+
+use super::{Hosts, Shared};
+use crate::fs::File;
+use crate::wait::{
+    Events, POLLALL, POLLERR, POLLHUP, POLLIN, POLLOUT, POLLRDNORM, PollTable, Registration, Wake,
+};
+use alloc::sync::{Arc, Weak};
+use alloc::vec::Vec;
+use bastide_base::sync::Mutex;
+use bastide_pal::HostFd;
+use core::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
+
+pub const EPOLLEXCLUSIVE: u32 = 1 << 28;
+pub const EPOLLWAKEUP: u32 = 1 << 29;
+pub const EPOLLONESHOT: u32 = 1 << 30;
+pub const EPOLLET: u32 = 1 << 31;
+/// Bits that are not events.
+pub const FLAGS: u32 = EPOLLEXCLUSIVE | EPOLLWAKEUP | EPOLLONESHOT | EPOLLET;
+
+/// One watched descriptor.
+pub struct Item {
+    pub file: Weak<File>,
+    /// Events and flags; no events when a one-shot item was reported.
+    events: AtomicU32,
+    data: AtomicU64,
+    set: Arc<Shared>,
+    /// On the ready list, or about to be.
+    pub queued: AtomicBool,
+    /// Not watched any more.
+    pub removed: AtomicBool,
+    /// The file said that everything may have changed: it must be listened to afresh.
+    pub stale: AtomicBool,
+    registrations: Mutex<Vec<Registration>>,
+    /// Host descriptors behind the file.
+    pub hosts: Mutex<Vec<(HostFd, Events)>>,
+}
+
+impl Item {
+    pub fn new(file: &Arc<File>, events: u32, data: u64, set: Arc<Shared>) -> Item {
+        Item {
+            file: Arc::downgrade(file),
+            events: AtomicU32::new(events | POLLERR | POLLHUP),
+            data: AtomicU64::new(data),
+            set,
+            queued: AtomicBool::new(false),
+            removed: AtomicBool::new(false),
+            stale: AtomicBool::new(false),
+            registrations: Mutex::default(),
+            hosts: Mutex::default(),
+        }
+    }
+
+    /// Changes what is watched for.
+    pub fn set(&self, events: u32, data: u64) {
+        self.data.store(data, Ordering::SeqCst);
+        self.events
+            .store(events | POLLERR | POLLHUP, Ordering::SeqCst);
+    }
+
+    /// Reports nothing until it is changed.
+    pub fn disarm(&self) {
+        self.events.fetch_and(FLAGS, Ordering::SeqCst);
+    }
+
+    pub fn flags(&self) -> u32 {
+        self.events.load(Ordering::SeqCst) & FLAGS
+    }
+
+    pub fn wanted(&self) -> Events {
+        self.events.load(Ordering::SeqCst) & !FLAGS
+    }
+
+    pub fn data(&self) -> u64 {
+        self.data.load(Ordering::SeqCst)
+    }
+
+    /// Listens to the file, instead of as before; true if something wanted is there already.
+    pub fn watch(self: &Arc<Self>, hosts: &Hosts, file: &File) -> bool {
+        let waker = Arc::new(Waker(self.clone()));
+        let mut table = if self.flags() & EPOLLEXCLUSIVE != 0 {
+            PollTable::exclusive(waker)
+        } else {
+            PollTable::new(waker)
+        };
+        let ready = file.poll(Some(&mut table)) & self.wanted() != 0;
+        let old = core::mem::replace(&mut *self.registrations.lock(), table.registrations);
+        drop(old);
+        let old = core::mem::replace(&mut *self.hosts.lock(), table.hosts.clone());
+        if old != table.hosts {
+            hosts.leave(self, &old);
+            hosts.update(self);
+        }
+        if self.removed.load(Ordering::SeqCst) {
+            self.retire();
+        }
+        ready
+    }
+
+    /// Stops listening. Not to be called from a wake-up.
+    pub fn retire(&self) {
+        self.removed.store(true, Ordering::SeqCst);
+        let gone = core::mem::take(&mut *self.registrations.lock());
+        drop(gone);
+    }
+}
+
+/// What an item leaves in its file's wait queues.
+struct Waker(Arc<Item>);
+
+impl Wake for Waker {
+    fn wake(&self, events: Events) -> bool {
+        let item = &self.0;
+        let wanted = item.wanted();
+        if events == POLLALL {
+            item.stale.store(true, Ordering::SeqCst);
+        }
+        if wanted == 0 || events != 0 && events & wanted == 0 {
+            return false;
+        }
+        let queue = &item.set.queue;
+        let waited_on = queue.is_waited_on();
+        item.set.push(item);
+        queue.wake_one(POLLIN | POLLRDNORM);
+        // An exclusive event that nobody here waits for goes to another set.
+        item.flags() & EPOLLEXCLUSIVE == 0 || waited_on && events & (POLLIN | POLLOUT) & wanted != 0
+    }
+}

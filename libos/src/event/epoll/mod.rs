@@ -1,0 +1,285 @@
+//! `epoll(7)`.
+//!
+//! An [`Item`] is one watched descriptor. It stands in the wait queues of its file as a waker
+//! that puts it on the set's ready list and wakes who waits for the set, so idle items cost
+//! nothing. Files with host descriptors behind them are also in a host readiness set, whose
+//! results go to the same list.
+
+mod hosts;
+mod item;
+mod nest;
+mod syscalls;
+#[cfg(test)]
+mod tests;
+
+pub use syscalls::{
+    sys_epoll_create, sys_epoll_create1, sys_epoll_ctl, sys_epoll_pwait, sys_epoll_pwait2,
+    sys_epoll_wait,
+};
+
+use crate::fs::{File, FileOps};
+use crate::wait::{Events, POLLALL, POLLIN, POLLRDNORM, PollTable, WaitQueue};
+use crate::{Errno, Result};
+use alloc::collections::{BTreeMap, VecDeque};
+use alloc::string::String;
+use alloc::sync::Arc;
+use alloc::vec::Vec;
+use bastide_base::sync::Mutex;
+use core::any::Any;
+use core::fmt::Write;
+use core::sync::atomic::Ordering;
+use hosts::Hosts;
+use item::{EPOLLET, EPOLLEXCLUSIVE, EPOLLONESHOT, Item};
+use nest::Nest;
+
+/// What items need of their set.
+struct Shared {
+    ready: Mutex<VecDeque<Arc<Item>>>,
+    /// Those who wait for the set, and sets that watch it.
+    queue: WaitQueue,
+    nest: Mutex<Nest>,
+}
+
+impl Shared {
+    /// Puts an item on the ready list unless it is there.
+    fn push(&self, item: &Arc<Item>) {
+        if item.queued.swap(true, Ordering::SeqCst) {
+            return;
+        }
+        let mut ready = self.ready.lock();
+        if !item.removed.load(Ordering::SeqCst) {
+            ready.push_back(item.clone());
+        }
+    }
+
+    fn pop(&self) -> Option<Arc<Item>> {
+        let item = self.ready.lock().pop_front()?;
+        // Before the file is polled: what happens after that queues it again.
+        item.queued.store(false, Ordering::SeqCst);
+        Some(item)
+    }
+}
+
+/// Watched descriptors by number and file: the same file under two numbers is two items.
+type Items = BTreeMap<(i32, usize), Arc<Item>>;
+
+/// The object behind the descriptor.
+pub struct Epoll {
+    shared: Arc<Shared>,
+    items: Mutex<Items>,
+    hosts: Hosts,
+}
+
+fn key(fd: i32, file: &Arc<File>) -> (i32, usize) {
+    (fd, Arc::as_ptr(file).addr())
+}
+
+impl Epoll {
+    fn new() -> Epoll {
+        Epoll {
+            shared: Arc::new(Shared {
+                ready: Mutex::default(),
+                queue: WaitQueue::new(),
+                nest: Mutex::default(),
+            }),
+            items: Mutex::default(),
+            hosts: Hosts::default(),
+        }
+    }
+
+    /// EPOLL_CTL_ADD. EEXIST, EINVAL or ELOOP (nested sets).
+    fn add(&self, fd: i32, file: &Arc<File>, events: u32, data: u64) -> Result<()> {
+        let nested = file.downcast::<Epoll>();
+        if nested.is_some() && events & EPOLLEXCLUSIVE != 0 {
+            return Err(Errno::EINVAL);
+        }
+        let mut items = self.items.lock();
+        if items.contains_key(&key(fd, file)) {
+            return Err(Errno::EEXIST);
+        }
+        // What was closed without being removed goes when it might outweigh the rest.
+        if items.len() >= 64 && items.len().is_power_of_two() {
+            items.retain(|_, i| {
+                let lives = i.file.strong_count() > 0;
+                if !lives {
+                    i.retire();
+                }
+                lives
+            });
+        }
+        if let Some(inner) = nested {
+            nest::link(&self.shared, &inner.shared)?;
+        }
+        let item = Arc::new(Item::new(file, events, data, self.shared.clone()));
+        items.insert(key(fd, file), item.clone());
+        drop(items);
+        let had_hosts = self.hosts.set().is_some();
+        let ready = item.watch(&self.hosts, file);
+        if !had_hosts && self.hosts.set().is_some() {
+            // Who sleeps must sleep on the host's set as well from now on.
+            self.shared.queue.wake_all(POLLALL);
+        }
+        if ready {
+            self.shared.push(&item);
+            self.shared.queue.wake_one(POLLIN | POLLRDNORM);
+        }
+        Ok(())
+    }
+
+    /// EPOLL_CTL_MOD. ENOENT; EINVAL for an exclusive item.
+    fn modify(&self, fd: i32, file: &Arc<File>, events: u32, data: u64) -> Result<()> {
+        let item = self
+            .items
+            .lock()
+            .get(&key(fd, file))
+            .cloned()
+            .ok_or(Errno::ENOENT)?;
+        if item.flags() & EPOLLEXCLUSIVE != 0 {
+            return Err(Errno::EINVAL);
+        }
+        item.set(events, data);
+        self.hosts.update(&item);
+        if file.poll(None) & item.wanted() != 0 {
+            self.shared.push(&item);
+            self.shared.queue.wake_one(POLLIN | POLLRDNORM);
+        }
+        Ok(())
+    }
+
+    /// EPOLL_CTL_DEL. ENOENT.
+    fn remove(&self, fd: i32, file: &Arc<File>) -> Result<()> {
+        let item = self
+            .items
+            .lock()
+            .remove(&key(fd, file))
+            .ok_or(Errno::ENOENT)?;
+        item.retire();
+        let hosts = item.hosts.lock().clone();
+        self.hosts.leave(&item, &hosts);
+        self.shared.ready.lock().retain(|i| !Arc::ptr_eq(i, &item));
+        if let Some(inner) = file.downcast::<Epoll>() {
+            nest::unlink(&self.shared, &inner.shared);
+        }
+        Ok(())
+    }
+
+    /// An item whose file is gone.
+    fn forget(&self, item: &Arc<Item>) {
+        self.items
+            .lock()
+            .retain(|_, other| !Arc::ptr_eq(other, item));
+        item.retire();
+    }
+
+    /// The item's events now, if it is still watched and anything wanted is there.
+    fn state(&self, item: &Arc<Item>) -> Option<Events> {
+        if item.removed.load(Ordering::SeqCst) {
+            return None;
+        }
+        let Some(file) = item.file.upgrade() else {
+            self.forget(item);
+            return None;
+        };
+        if item.stale.swap(false, Ordering::SeqCst) {
+            item.watch(&self.hosts, &file);
+        }
+        match file.poll(None) & item.wanted() {
+            0 => None,
+            ev => Some(ev),
+        }
+    }
+
+    /// Takes at most `max` events that are there.
+    fn collect(&self, max: usize) -> Vec<(Events, u64)> {
+        let mut out = Vec::new();
+        self.hosts.take(&self.shared);
+        // Level-triggered items go back to the end: see each of them once.
+        let mut left = self.shared.ready.lock().len();
+        while left > 0 && out.len() < max {
+            left -= 1;
+            let Some(item) = self.shared.pop() else {
+                break;
+            };
+            let Some(ev) = self.state(&item) else {
+                continue;
+            };
+            let flags = item.flags();
+            out.push((ev, item.data()));
+            if flags & EPOLLONESHOT != 0 {
+                item.disarm();
+                self.hosts.update(&item);
+            } else if flags & EPOLLET == 0 {
+                self.shared.push(&item);
+            }
+        }
+        if !out.is_empty() && !self.shared.ready.lock().is_empty() {
+            self.shared.queue.wake_one(POLLIN | POLLRDNORM);
+        }
+        out
+    }
+
+    /// Something would be collected.
+    fn any_ready(&self) -> bool {
+        self.hosts.take(&self.shared);
+        let mut left = self.shared.ready.lock().len();
+        while left > 0 {
+            left -= 1;
+            let Some(item) = self.shared.pop() else {
+                break;
+            };
+            if self.state(&item).is_some() {
+                self.shared.push(&item);
+                return true;
+            }
+        }
+        false
+    }
+}
+
+impl Drop for Epoll {
+    fn drop(&mut self) {
+        let items = core::mem::take(&mut *self.items.lock());
+        for item in items.values() {
+            item.retire();
+        }
+        let ready = core::mem::take(&mut *self.shared.ready.lock());
+        drop((items, ready));
+    }
+}
+
+impl FileOps for Epoll {
+    fn as_any(&self) -> &dyn Any {
+        self
+    }
+
+    fn poll(&self, _f: &File, table: Option<&mut PollTable>) -> Events {
+        if let Some(table) = table {
+            table.listen(&self.shared.queue);
+            if let Some(set) = self.hosts.set() {
+                table.listen_host(set, POLLIN);
+            }
+        }
+        if self.any_ready() {
+            POLLIN | POLLRDNORM
+        } else {
+            0
+        }
+    }
+
+    fn describe(&self) -> String {
+        String::from("anon_inode:[eventpoll]")
+    }
+
+    fn fdinfo(&self, out: &mut String) {
+        for ((fd, _), item) in self.items.lock().iter() {
+            if item.file.strong_count() > 0 {
+                let events = item.wanted() | item.flags();
+                let _ = writeln!(
+                    out,
+                    "tfd: {fd:8} events: {events:8x} data: {:16x}  pos:0 ino:0 sdev:0",
+                    item.data()
+                );
+            }
+        }
+    }
+}

@@ -1,0 +1,192 @@
+//! The calls: `epoll_create(2)`, `epoll_ctl(2)`, `epoll_wait(2)`.
+
+use super::Epoll;
+use super::item::{EPOLLET, EPOLLEXCLUSIVE, EPOLLWAKEUP};
+use crate::event::{deadline_after, read_timespec};
+use crate::fs::file::O_RDWR;
+use crate::fs::{FdFlags, File};
+use crate::signal::{read_mask, with_mask};
+use crate::user::{self, UserAddr};
+use crate::wait::{Events, POLLERR, POLLHUP, POLLIN, POLLOUT, POLLRDNORM};
+use crate::{Errno, Result, SysResult, Task, pal, time};
+use alloc::sync::Arc;
+use alloc::vec::Vec;
+use bastide_pal::HostPoll;
+
+const EPOLL_CLOEXEC: u32 = 0o2000000;
+const CTL_ADD: i32 = 1;
+const CTL_DEL: i32 = 2;
+const CTL_MOD: i32 = 3;
+/// `struct epoll_event` is packed: 4 bytes of events, 8 of data.
+const EVENT_SIZE: usize = 12;
+
+/// `epoll_create1(2)`. EINVAL, EMFILE.
+pub fn sys_epoll_create1(t: &Arc<Task>, flags: u32) -> SysResult {
+    if flags & !EPOLL_CLOEXEC != 0 {
+        return Err(Errno::EINVAL);
+    }
+    let fd_flags = if flags != 0 {
+        FdFlags::CLOEXEC
+    } else {
+        FdFlags::empty()
+    };
+    let file = File::new(Arc::new(Epoll::new()), None, O_RDWR);
+    Ok(t.install(file, fd_flags)? as usize)
+}
+
+/// `epoll_create(2)`. EINVAL for a size that is not positive.
+pub fn sys_epoll_create(t: &Arc<Task>, size: i32) -> SysResult {
+    if size <= 0 {
+        return Err(Errno::EINVAL);
+    }
+    sys_epoll_create1(t, 0)
+}
+
+/// `epoll_ctl(2)`. EBADF, EFAULT, EPERM (the file cannot be watched), EINVAL, EEXIST, ENOENT,
+/// ELOOP.
+pub fn sys_epoll_ctl(t: &Arc<Task>, epfd: i32, op: i32, fd: i32, event: UserAddr) -> SysResult {
+    let (events, data) = if op == CTL_DEL {
+        (0, 0)
+    } else {
+        let [e, lo, hi] = user::read::<[u32; 3]>(t, event)?;
+        (e, u64::from(lo) | u64::from(hi) << 32)
+    };
+    let set = t.file(epfd)?;
+    let file = t.file(fd)?;
+    if !file.ops.pollable() {
+        return Err(Errno::EPERM);
+    }
+    let ep = set.downcast::<Epoll>().ok_or(Errno::EINVAL)?;
+    if Arc::ptr_eq(&set, &file) {
+        return Err(Errno::EINVAL);
+    }
+    if events & EPOLLEXCLUSIVE != 0 {
+        let allowed = POLLIN | POLLOUT | POLLERR | POLLHUP | EPOLLWAKEUP | EPOLLET | EPOLLEXCLUSIVE;
+        if op == CTL_MOD || op == CTL_ADD && events & !allowed != 0 {
+            return Err(Errno::EINVAL);
+        }
+    }
+    match op {
+        CTL_ADD => ep.add(fd, &file, events, data)?,
+        CTL_DEL => ep.remove(fd, &file)?,
+        CTL_MOD => ep.modify(fd, &file, events, data)?,
+        _ => return Err(Errno::EINVAL),
+    }
+    Ok(0)
+}
+
+/// Waits for events: none at the deadline (`Some(0)`: at once), EINTR.
+fn wait(t: &Task, ep: &Epoll, max: usize, deadline: Option<u64>) -> Result<Vec<(Events, u64)>> {
+    let got = ep.collect(max);
+    if !got.is_empty() || deadline == Some(0) {
+        return Ok(got);
+    }
+    let queue = &ep.shared.queue;
+    let registration = queue.register(t.parker.clone(), true);
+    let r = loop {
+        let got = ep.collect(max);
+        if !got.is_empty() {
+            return Ok(got);
+        }
+        if t.interrupted() {
+            break Err(Errno::EINTR);
+        }
+        if deadline.is_some_and(|d| time::monotonic() >= d) {
+            break Ok(got);
+        }
+        let host = ep.hosts.set().map(|fd| HostPoll {
+            fd,
+            events: POLLIN as u16,
+            revents: 0,
+        });
+        pal().park(
+            &t.parker.park,
+            deadline,
+            host.into_iter().collect::<Vec<_>>().as_mut_slice(),
+        );
+    };
+    drop(registration);
+    // A wake-up meant for one waiter may have come here just now.
+    if !ep.shared.ready.lock().is_empty() {
+        queue.wake_one(POLLIN | POLLRDNORM);
+    }
+    r
+}
+
+fn wait_and_copy(
+    t: &Task,
+    epfd: i32,
+    addr: UserAddr,
+    max: i32,
+    deadline: Option<u64>,
+) -> Result<usize> {
+    let max = usize::try_from(max).map_err(|_| Errno::EINVAL)?;
+    if max == 0 || max > i32::MAX as usize / EVENT_SIZE {
+        return Err(Errno::EINVAL);
+    }
+    if bastide_base::user::accessible(addr.0, max * EVENT_SIZE) < max * EVENT_SIZE {
+        return Err(Errno::EFAULT);
+    }
+    let set = t.file(epfd)?;
+    let ep = set.downcast::<Epoll>().ok_or(Errno::EINVAL)?;
+    let got = wait(t, ep, max, deadline)?;
+    let mut bytes = Vec::with_capacity(got.len() * EVENT_SIZE);
+    for (events, data) in &got {
+        bytes.extend_from_slice(&events.to_ne_bytes());
+        bytes.extend_from_slice(&data.to_ne_bytes());
+    }
+    user::write_bytes(t, addr, &bytes)?;
+    Ok(got.len())
+}
+
+fn from_ms(ms: i32) -> Option<u64> {
+    u64::try_from(ms)
+        .ok()
+        .map(|ms| deadline_after(ms * 1_000_000))
+}
+
+/// `epoll_wait(2)`. EBADF, EFAULT, EINTR, EINVAL.
+pub fn sys_epoll_wait(
+    t: &Arc<Task>,
+    epfd: i32,
+    events: UserAddr,
+    max: i32,
+    timeout_ms: i32,
+) -> SysResult {
+    wait_and_copy(t, epfd, events, max, from_ms(timeout_ms))
+}
+
+/// `epoll_pwait(2)`: with another signal mask meanwhile.
+pub fn sys_epoll_pwait(
+    t: &Arc<Task>,
+    epfd: i32,
+    events: UserAddr,
+    max: i32,
+    timeout_ms: i32,
+    mask: UserAddr,
+    mask_size: usize,
+) -> SysResult {
+    let mask = read_mask(t, mask, mask_size)?;
+    with_mask(t, mask, || {
+        wait_and_copy(t, epfd, events, max, from_ms(timeout_ms))
+    })
+}
+
+/// `epoll_pwait2(2)`: with a `timespec`.
+pub fn sys_epoll_pwait2(
+    t: &Arc<Task>,
+    epfd: i32,
+    events: UserAddr,
+    max: i32,
+    timeout: UserAddr,
+    mask: UserAddr,
+    mask_size: usize,
+) -> SysResult {
+    let deadline = if timeout.is_null() {
+        None
+    } else {
+        Some(deadline_after(read_timespec(t, timeout)?))
+    };
+    let mask = read_mask(t, mask, mask_size)?;
+    with_mask(t, mask, || wait_and_copy(t, epfd, events, max, deadline))
+}

@@ -1,1 +1,29 @@
-//! x
+//! The `bastide` command as a person or a script meets it: errors, options, signals, terminals,
+//! and what is left behind.
+
+mod errors;
+mod examples;
+mod left_behind;
+mod options;
+mod signals;
+mod terminal;
+
+use bastide_tests::{Outcome, bastide, command, run};
+use std::path::Path;
+use std::process::Command;
+use std::time::Duration;
+
+/// Enough for anything here, also on a loaded machine.
+const LIMIT: Duration = Duration::from_secs(60);
+
+/// `bastide` with these arguments, in this directory.
+fn bastide_in(dir: &Path, args: &[&str]) -> Command {
+    let mut command = command(bastide(), dir);
+    command.args(args);
+    command
+}
+
+/// Runs `bastide` with these arguments in `/`.
+fn try_bastide(args: &[&str]) -> Outcome {
+    run(bastide_in(Path::new("/"), args), "", LIMIT)
+}

@@ -1,0 +1,17 @@
+#!/bin/bash
+# Installs what the tests run: Debian's compilers, interpreters and tools. Needs root once; does
+# nothing when all is there.
+set -euo pipefail
+packages=(
+	bash bc binutils busybox-static coreutils default-jdk-headless findutils g++ gcc git golang-go
+	less libc6-dev make mawk musl-tools nodejs perl procps python3 tar tmux xxd xz-utils zstd
+)
+missing=()
+for package in "${packages[@]}"; do
+	dpkg-query -W -f '${Status}' "$package" 2>/dev/null | grep -q '^install ok installed$' || missing+=("$package")
+done
+[ ${#missing[@]} = 0 ] && exit 0
+echo "installing ${missing[*]}"
+sudo=; [ "$(id -u)" = 0 ] || sudo=sudo
+$sudo apt-get update -q
+$sudo env DEBIAN_FRONTEND=noninteractive apt-get install -qy --no-install-recommends "${missing[@]}"

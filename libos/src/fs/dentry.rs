@@ -149,6 +149,11 @@ impl Dentry {
         }
     }
 
+    /// Whatever the file system says: something is mounted on it, or it exists only for that.
+    fn stays(&self) -> bool {
+        self.flags.load(Ordering::Acquire) & (SYNTHETIC | MOUNTPOINT) != 0
+    }
+
     fn cached(&self, name: &[u8]) -> Option<Arc<Dentry>> {
         self.children.lock().get(name).and_then(Weak::upgrade)
     }
@@ -156,7 +161,7 @@ impl Dentry {
     /// The entry `name`; `None` if there is none. ENAMETOOLONG.
     pub fn child(self: &Arc<Self>, name: &[u8]) -> Result<Option<Arc<Dentry>>> {
         if let Some(d) = self.cached(name)
-            && (!self.is(VOLATILE) || d.is(SYNTHETIC))
+            && (!self.is(VOLATILE) || d.stays())
         {
             return Ok(Some(d));
         }
@@ -221,7 +226,7 @@ impl Names<'_> {
         let dir = self.dir;
         let known = dir.cached(name);
         if let Some(d) = &known
-            && (!dir.is(VOLATILE) || d.is(SYNTHETIC))
+            && (!dir.is(VOLATILE) || d.stays())
         {
             return Ok(known);
         }

@@ -231,6 +231,11 @@ pub trait Inode: Any + Send + Sync {
     fn read_link(&self) -> Result<Vec<u8>> {
         Err(Errno::EINVAL)
     }
+    /// A link's text as the task sees it: `/proc/self` is another for each. What walks and
+    /// `readlink(2)` call.
+    fn link_text(&self, _t: &Task) -> Result<Vec<u8>> {
+        self.read_link()
+    }
     /// For magic links (`/proc/self/fd/3`, `/proc/self/exe`): the object itself instead of a text.
     fn follow(&self, _t: &Task) -> Option<Result<super::path::Path>> {
         None

@@ -247,7 +247,7 @@ impl<'p> Walk<'p> {
             self.at = to;
             return Ok(Stepped::Moved);
         }
-        let text = link.inode().read_link()?;
+        let text = link.inode().link_text(self.t)?;
         if text.is_empty() {
             return Err(Errno::ENOENT);
         }

@@ -27,7 +27,8 @@ pub fn from_host(signal: i32) {
     let info = SigInfo::kernel(signal);
     match signal {
         SIGINT | SIGQUIT | SIGTSTP | SIGWINCH | SIGCONT => {
-            let pgid = first.rel.lock().pgid;
+            let own = first.rel.lock().pgid;
+            let pgid = crate::fs::tty::console::foreground().unwrap_or(own);
             let _ = send_group(pgid, info);
         }
         _ => send_process(&first, info),

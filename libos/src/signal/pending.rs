@@ -45,7 +45,7 @@ impl Drop for Charge {
 /// what it could not queue meanwhile.
 pub trait Source: Send + Sync {
     /// The signal is no longer queued; the overrun count since it was.
-    fn dequeued(&self) -> i32;
+    fn dequeued(self: Arc<Self>) -> i32;
 }
 
 /// A queued signal.

@@ -91,6 +91,8 @@ pub fn post(
         process::kill_process(p, SIGKILL);
         return Ok(Sent::Queued);
     }
+    // Each timer has a signal of its own in the queue.
+    let own_place = source.is_some();
     let queued = admit(p, witness, info, source)?;
     let absorbed = {
         let mut task_state;
@@ -105,7 +107,7 @@ pub fn post(
                 &mut process_state.pending
             }
         };
-        if pending.absorbs(signo) {
+        if !own_place && pending.absorbs(signo) {
             true
         } else {
             match queued {

@@ -57,6 +57,9 @@ pub trait Platform {
     fn now(&self, clock: Clock) -> u64;
     /// CPU time (user, system) in nanoseconds of another thread, 0 if it is gone.
     fn thread_cpu(&self, thread: ThreadId) -> (u64, u64);
+    /// CPU time (user, system) in nanoseconds of all threads, gone ones too, of the address space
+    /// that `thread` runs in; 0 if it is gone.
+    fn space_cpu(&self, thread: ThreadId) -> (u64, u64);
     /// Fills `buf` with random bytes fit for keys.
     fn random(&self, buf: &mut [u8]);
     /// Number of the CPU the caller runs on.

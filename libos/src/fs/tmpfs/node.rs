@@ -3,8 +3,10 @@
 use super::dir::Dir;
 use super::{Core, Tmpfs};
 use crate::fs::devfs;
+use crate::fs::inode::Entry;
 use crate::fs::{FileOps, FileSystem, Inode, Kind, SetAttr, Stat, Xattr};
 use crate::mm::PageObject;
+use crate::uio::{IoDst, IoSrc};
 use crate::{Errno, Result, Task};
 use alloc::collections::BTreeMap;
 use alloc::sync::Arc;
@@ -436,6 +438,38 @@ impl Inode for Node {
             }
             Body::Socket => Err(Errno::ENXIO),
         }
+    }
+
+    fn read_at(&self, offset: u64, buf: &mut [u8]) -> Result<usize> {
+        let mut out = Vec::new();
+        let n = (self.data()?).read(offset, &mut IoDst::kernel(&mut out, buf.len()))?;
+        if let (Some(to), Some(from)) = (buf.get_mut(..n), out.get(..n)) {
+            to.copy_from_slice(from);
+        }
+        Ok(n)
+    }
+
+    fn write_at(&self, offset: u64, data: &[u8]) -> Result<()> {
+        let n = self.data()?.write(offset, &mut IoSrc::kernel(data))?;
+        if n < data.len() {
+            return Err(Errno::ENOSPC);
+        }
+        Ok(())
+    }
+
+    fn entries(&self) -> Result<Vec<Entry>> {
+        let dir = self.dir()?.lock();
+        let mut out = Vec::with_capacity(dir.len());
+        let mut at = 0;
+        while let Some((cookie, name, node)) = dir.from(at) {
+            at = cookie + 1;
+            out.push(Entry {
+                ino: node.ino,
+                kind: node.kind.dirent(),
+                name: name.to_vec(),
+            });
+        }
+        Ok(out)
     }
 
     fn get_xattr(&self, name: &[u8]) -> Result<Vec<u8>> {

@@ -4,11 +4,11 @@
 //! on to [`foreground`]); attributes and window size are the host terminal's. Session and
 //! foreground group are ours alone: to the host, the whole enclave is one foreground job.
 
-use super::job::{SIGTTIN, SIGTTOU};
 use super::stream::{self, HostStream};
 use super::termios::{self, Termios, When};
 use super::{Line, Tty};
 use crate::abi::raw::{general as raw, ioctl};
+use crate::abi::signal::{SIGTTIN, SIGTTOU};
 use crate::fs::{File, FileOps, Stat};
 use crate::process::Process;
 use crate::uio::{IoDst, IoSrc};

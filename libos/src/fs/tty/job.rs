@@ -2,18 +2,14 @@
 //! and what happens to the others (`credentials(7)`, `tty_ioctl(4)`).
 
 use super::Tty;
+use crate::abi::signal::{SIG_IGN, SIGCONT, SIGHUP, SIGTTIN, SIGTTOU};
+use crate::process::creds::CAP_SYS_ADMIN;
 use crate::process::{Life, Process};
 use crate::signal::{self, SigInfo};
 use crate::user::{self, UserAddr};
 use crate::{Errno, Result, SysResult, Task, abi::raw::ioctl, kernel};
 use alloc::sync::Arc;
 use alloc::vec::Vec;
-
-pub(super) const SIGHUP: i32 = 1;
-const SIGCONT: i32 = 18;
-pub(super) const SIGTTIN: i32 = 21;
-pub(super) const SIGTTOU: i32 = 22;
-const CAP_SYS_ADMIN: u32 = crate::process::creds::CAP_SYS_ADMIN;
 
 /// The live processes that `which(pgid, sid)` names.
 fn processes(mut which: impl FnMut(i32, i32) -> bool) -> Vec<Arc<Process>> {
@@ -30,32 +26,13 @@ fn processes(mut which: impl FnMut(i32, i32) -> bool) -> Vec<Arc<Process>> {
 /// Sends a kernel signal to a process group; nothing for group 0.
 pub(super) fn signal_group(pgid: i32, signo: i32) {
     if pgid > 0 {
-        for p in processes(|g, _| g == pgid) {
-            signal::send_process(&p, SigInfo::kernel(signo));
-        }
+        let _ = signal::send_group(pgid, SigInfo::kernel(signo));
     }
 }
 
 /// The signal would not be acted on.
-fn is_ignored(_t: &Task, _signo: i32) -> bool {
-    false
-}
-
-/// Nobody outside the group but in its session could continue it if it stopped.
-fn is_orphaned(pgid: i32) -> bool {
-    for p in processes(|g, _| g == pgid) {
-        let (parent, sid) = {
-            let rel = p.rel.lock();
-            (rel.parent.upgrade(), rel.sid)
-        };
-        if let Some(parent) = parent {
-            let rel = parent.rel.lock();
-            if rel.sid == sid && rel.pgid != pgid {
-                return false;
-            }
-        }
-    }
-    true
+fn is_ignored(t: &Task, signo: i32) -> bool {
+    t.signals.blocked().contains(signo) || t.process.signals.action(signo).handler == SIG_IGN
 }
 
 impl Tty {
@@ -92,7 +69,7 @@ impl Tty {
                 Ok(())
             };
         }
-        if is_orphaned(pgid) {
+        if signal::orphaned(pgid, None) {
             return Err(Errno::EIO);
         }
         signal_group(pgid, signo);

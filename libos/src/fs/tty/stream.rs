@@ -1,6 +1,7 @@
 //! Standard descriptors that are no terminal: pipes, sockets, files of the launcher.
 
 use super::super::hostfs::{read_host, write_host};
+use crate::abi::signal::SIGPIPE;
 use crate::fs::{File, FileOps, HostHandle, Kind, Mappable, Stat};
 use crate::signal::{self, SigInfo};
 use crate::uio::{IoDst, IoSrc};
@@ -15,7 +16,6 @@ use bastide_pal::file::HostSetAttr;
 use bastide_pal::{HostFd, HostPoll};
 use core::any::Any;
 
-const SIGPIPE: i32 = 13;
 const SEEK_SET: u32 = 0;
 const SEEK_CUR: u32 = 1;
 
@@ -79,7 +79,7 @@ pub(super) fn write_stream(
             Err(Errno::EAGAIN) if !nonblocking => {}
             Err(Errno::EINTR) => {}
             Err(Errno::EPIPE) => {
-                signal::send_task(t, SigInfo::kernel(SIGPIPE));
+                signal::send_task(t, SigInfo::sender(SIGPIPE, 0, t.process.pid, t.creds().uid));
                 return Err(Errno::EPIPE);
             }
             Err(_) if total > 0 => return Ok(total),

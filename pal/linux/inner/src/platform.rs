@@ -52,6 +52,14 @@ impl Platform for LinuxPal {
         (clock_gettime(id).unwrap_or(0), 0)
     }
 
+    fn space_cpu(&self, thread: ThreadId) -> (u64, u64) {
+        let Some(tgid) = crate::thread::group_of(thread.0) else {
+            return (0, 0);
+        };
+        // The host tells other processes only the sum.
+        (clock_gettime((!(tgid as isize) << 3) | 2).unwrap_or(0), 0)
+    }
+
     fn random(&self, buf: &mut [u8]) {
         let mut done = 0;
         while done < buf.len() {

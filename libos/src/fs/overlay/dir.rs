@@ -1,0 +1,139 @@
+//! Open directories of an overlay.
+
+use super::inode::OverlayInode;
+use crate::fs::FileOps;
+use crate::fs::file::Dirent;
+use crate::fs::inode::Entry;
+use crate::{Result, Task};
+use alloc::sync::Arc;
+use alloc::vec::Vec;
+use bastide_base::sync::Mutex;
+use core::any::Any;
+
+/// How an open directory is being read.
+#[derive(Clone)]
+enum Source {
+    /// It is in one tree only: that tree's own open directory. True: the upper.
+    One(Arc<dyn FileOps>, bool),
+    /// Merged when reading began, so that positions stay valid.
+    Merged(Arc<Vec<Entry>>),
+}
+
+/// An open directory.
+pub(super) struct OverlayDir {
+    inode: Arc<OverlayInode>,
+    source: Mutex<Option<Source>>,
+}
+
+impl OverlayDir {
+    pub fn new(inode: Arc<OverlayInode>) -> Self {
+        OverlayDir {
+            inode,
+            source: Mutex::new(None),
+        }
+    }
+
+    fn source(&self, t: &Task, again: bool) -> Result<Source> {
+        let held = self.source.lock().clone();
+        if let Some(s) = held
+            && !again
+        {
+            return Ok(s);
+        }
+        let s = match (self.inode.upper(), &self.inode.lower) {
+            (Some(u), None) => Source::One(u.clone().open(t, 0)?, true),
+            (None, Some(l)) => Source::One(l.clone().open(t, 0)?, false),
+            _ => Source::Merged(Arc::new(self.inode.merged()?)),
+        };
+        *self.source.lock() = Some(s.clone());
+        Ok(s)
+    }
+}
+
+impl FileOps for OverlayDir {
+    fn as_any(&self) -> &dyn Any {
+        self
+    }
+
+    fn seekable(&self) -> bool {
+        true
+    }
+
+    fn pollable(&self) -> bool {
+        false
+    }
+
+    fn fsync(&self, _data_only: bool) -> Result<()> {
+        Ok(())
+    }
+
+    fn read_dir(
+        &self,
+        t: &Task,
+        position: u64,
+        emit: &mut dyn FnMut(Dirent<'_>) -> bool,
+    ) -> Result<()> {
+        let fs = &self.inode.fs;
+        match self.source(t, position == 0)? {
+            Source::One(ops, true) => ops.read_dir(t, position, &mut |d| {
+                emit(Dirent {
+                    ino: fs.upper_ino(d.ino),
+                    ..d
+                })
+            }),
+            Source::One(ops, false) => {
+                let dev = self.inode.lower_dev()?;
+                ops.read_dir(t, position, &mut |d| {
+                    emit(Dirent {
+                        ino: fs.lower_ino(dev, d.ino),
+                        ..d
+                    })
+                })
+            }
+            Source::Merged(list) => {
+                let from = usize::try_from(position).unwrap_or(usize::MAX);
+                for (i, e) in list.iter().enumerate().skip(from) {
+                    if !emit(Dirent {
+                        ino: e.ino,
+                        next: i as u64 + 1,
+                        kind: e.kind,
+                        name: &e.name,
+                    }) {
+                        break;
+                    }
+                }
+                Ok(())
+            }
+        }
+    }
+}
+
+impl OverlayInode {
+    /// The device of the lower file.
+    pub(super) fn lower_dev(&self) -> Result<u64> {
+        self.lower.as_ref().map_or(Ok(0), |l| Ok(l.stat()?.dev))
+    }
+
+    /// All names, with the inode numbers shown.
+    pub(super) fn merged(&self) -> Result<Vec<Entry>> {
+        let mut out = Vec::new();
+        let mut seen = hashbrown::HashSet::new();
+        if let Some(u) = self.upper() {
+            for mut e in u.entries()? {
+                e.ino = self.fs.upper_ino(e.ino);
+                seen.insert(e.name.clone());
+                out.push(e);
+            }
+        }
+        if let Some(l) = &self.lower {
+            let dev = self.lower_dev()?;
+            for mut e in l.entries()? {
+                if !seen.contains(&e.name) && !self.has_whiteout(&e.name) {
+                    e.ino = self.fs.lower_ino(dev, e.ino);
+                    out.push(e);
+                }
+            }
+        }
+        Ok(out)
+    }
+}

@@ -1,0 +1,182 @@
+//! Two trees shown as one: a lower one that is only read, and an upper one that takes all changes,
+//! as Linux's overlayfs.
+//!
+//! A name is the upper tree's if it is there, else the lower's unless a *whiteout* says that it
+//! was removed. A directory in both is merged, unless the upper one is *opaque*: made after the
+//! lower one was removed. A lower file is *copied up*, with the directories above it, before its
+//! first change. Whiteouts and opaqueness are noted beside the upper tree and not in it: the upper
+//! tree is in memory and lives as long as the notes, and so it contains nothing to hide.
+//!
+//! As on Linux, files that are open for reading while they are copied up go on reading the lower
+//! file; a lower file with several names is copied for one of them only; and renaming a directory
+//! that has a lower part is EXDEV, upon which programs copy.
+//!
+//! Lower files get an inode object for each name (the dentry cache keeps it), upper ones a single
+//! object, however many names they have.
+
+mod copy;
+mod dir;
+mod inode;
+
+use super::inode::new_dev;
+use super::{FileSystem, Inode, Kind, Stat, StatFs};
+use crate::{Errno, Result};
+use alloc::collections::{BTreeMap, BTreeSet};
+use alloc::sync::{Arc, Weak};
+use alloc::vec::Vec;
+use bastide_base::sync::Mutex;
+use inode::{OverlayInode, Place};
+
+/// `OVERLAYFS_SUPER_MAGIC`.
+const MAGIC: u64 = 0x794c_7630;
+/// Inode numbers of upper files have this bit, so that they are not those of lower ones.
+const UPPER_BIT: u64 = 1 << 62;
+
+/// What is noted of an upper file.
+#[derive(Default)]
+struct Note {
+    /// The lower directory of the same name does not show through.
+    opaque: bool,
+    /// Lower names that are removed.
+    whiteouts: BTreeSet<Vec<u8>>,
+    /// The inode number that it had before it was copied up.
+    ino: Option<u64>,
+}
+
+/// The file system.
+pub struct Overlay {
+    me: Weak<Overlay>,
+    lower: Arc<dyn FileSystem>,
+    upper: Arc<dyn FileSystem>,
+    dev: u64,
+    /// Small numbers for the devices that lower files are on.
+    lower_devs: Mutex<Vec<u64>>,
+    /// By inode number of the upper file.
+    notes: Mutex<BTreeMap<u64, Note>>,
+    /// Live inodes with an upper file, by its number.
+    inodes: Mutex<BTreeMap<u64, Weak<OverlayInode>>>,
+    root: Mutex<Weak<OverlayInode>>,
+    /// Held while something is copied up, removed or renamed.
+    change: Mutex<()>,
+}
+
+/// Shows `lower`, with changes kept in `upper`, which starts empty.
+pub fn new(lower: Arc<dyn FileSystem>, upper: Arc<dyn FileSystem>) -> Result<Arc<dyn FileSystem>> {
+    if lower.root().kind() != Kind::Dir {
+        return Err(Errno::ENOTDIR);
+    }
+    copy::copy_attributes(&lower.root().stat()?, &upper.root())?;
+    Ok(Arc::new_cyclic(|me| Overlay {
+        me: me.clone(),
+        lower,
+        upper,
+        dev: new_dev(),
+        lower_devs: Mutex::default(),
+        notes: Mutex::default(),
+        inodes: Mutex::default(),
+        root: Mutex::default(),
+        change: Mutex::default(),
+    }))
+}
+
+impl Overlay {
+    fn arc(&self) -> Arc<Overlay> {
+        self.me.upgrade().expect("a method runs on a live object")
+    }
+
+    /// The inode number shown for a lower file: its own, marked if it is on another device than
+    /// most.
+    fn lower_ino(&self, dev: u64, ino: u64) -> u64 {
+        let mut devs = self.lower_devs.lock();
+        let i = match devs.iter().position(|&d| d == dev) {
+            Some(i) => i,
+            None => {
+                devs.push(dev);
+                devs.len() - 1
+            }
+        };
+        ino ^ (i as u64) << 48
+    }
+
+    /// The inode number shown for an upper file.
+    fn upper_ino(&self, ino: u64) -> u64 {
+        let notes = self.notes.lock();
+        let before = notes.get(&ino).and_then(|n| n.ino);
+        before.unwrap_or(ino | UPPER_BIT)
+    }
+
+    /// Notes something of an upper file.
+    fn note<R>(&self, ino: u64, change: impl FnOnce(&mut Note) -> R) -> R {
+        change(self.notes.lock().entry(ino).or_default())
+    }
+
+    /// Reads what is noted of an upper file; the default if nothing is.
+    fn noted<R: Default>(&self, ino: u64, read: impl FnOnce(&Note) -> R) -> R {
+        self.notes.lock().get(&ino).map(read).unwrap_or_default()
+    }
+
+    /// The inode of an upper file. `lower` is asked for the directory below it.
+    fn upper_inode(
+        &self,
+        upper: Arc<dyn Inode>,
+        place: Place,
+        lower: impl FnOnce() -> Option<Arc<dyn Inode>>,
+    ) -> Result<Arc<OverlayInode>> {
+        let ino = upper.stat()?.ino;
+        let known = self.inodes.lock().get(&ino).and_then(Weak::upgrade);
+        if let Some(i) = known {
+            return Ok(i);
+        }
+        let lower = match upper.kind() {
+            Kind::Dir if !self.noted(ino, |n| n.opaque) => lower(),
+            _ => None,
+        };
+        let new = OverlayInode::new(self.arc(), lower, Some((upper, ino)), place)?;
+        self.inodes.lock().insert(ino, Arc::downgrade(&new));
+        Ok(new)
+    }
+
+    /// The attributes shown for a file.
+    fn shown(&self, mut st: Stat, upper: bool) -> Stat {
+        st.ino = if upper {
+            self.upper_ino(st.ino)
+        } else {
+            self.lower_ino(st.dev, st.ino)
+        };
+        st.dev = self.dev;
+        st
+    }
+}
+
+impl FileSystem for Overlay {
+    fn name(&self) -> &'static str {
+        "overlay"
+    }
+
+    fn root(&self) -> Arc<dyn Inode> {
+        let mut root = self.root.lock();
+        if let Some(r) = root.upgrade() {
+            return r;
+        }
+        let upper = self.upper.root();
+        let ino = upper.stat().map_or(0, |s| s.ino);
+        let r = OverlayInode::root(self.arc(), self.lower.root(), upper, ino);
+        *root = Arc::downgrade(&r);
+        r
+    }
+
+    fn statfs(&self) -> Result<StatFs> {
+        Ok(StatFs {
+            magic: MAGIC,
+            ..self.upper.statfs()?
+        })
+    }
+
+    fn sync(&self) -> Result<()> {
+        self.upper.sync()
+    }
+
+    fn volatile(&self) -> bool {
+        self.lower.volatile() || self.upper.volatile()
+    }
+}

@@ -1,0 +1,121 @@
+//! CPU time, and the limit on it.
+
+use super::alarm::{Alarm, Source};
+use super::monotonic;
+use super::queue::Fire;
+use crate::abi::time::*;
+use crate::pal;
+use crate::process::task::RLIMIT_CPU;
+use crate::process::{self, Process, Task};
+use crate::signal::{self, SigInfo};
+use crate::user::{self, UserAddr};
+use crate::{SysResult, abi::signal::*};
+use alloc::sync::{Arc, Weak};
+use bastide_base::sync::Mutex;
+use bastide_pal::ThreadId;
+use core::sync::atomic::Ordering;
+
+/// Nanoseconds of a clock tick, `sysconf(_SC_CLK_TCK)` being 100.
+pub const TICK: u64 = 10_000_000;
+
+/// CPU time (user, system) of a task in nanoseconds.
+pub fn thread_cpu(t: &Task) -> (u64, u64) {
+    match t.thread.load(Ordering::Acquire) {
+        0 => (0, 0),
+        id => pal().thread_cpu(ThreadId(id)),
+    }
+}
+
+/// CPU time (user, system) of a process in nanoseconds: its address space's, and what it used in
+/// those it left.
+pub fn process_cpu(p: &Process) -> (u64, u64) {
+    let thread = {
+        let tasks = p.tasks.lock();
+        let mut ids = tasks.values().map(|t| t.thread.load(Ordering::Acquire));
+        ids.find(|&id| id != 0)
+    };
+    let (u, s) = thread.map_or((0, 0), |id| pal().space_cpu(ThreadId(id)));
+    let (gone_u, gone_s) = *p.cpu_gone.lock();
+    (u.saturating_add(gone_u), s.saturating_add(gone_s))
+}
+
+/// Watches `RLIMIT_CPU`.
+pub struct Limit {
+    process: Weak<Process>,
+    alarm: Mutex<Alarm>,
+}
+
+impl Fire for Limit {
+    fn fire(self: Arc<Self>) {
+        let Some(p) = self.process.upgrade() else {
+            return;
+        };
+        let me = self.weak();
+        {
+            let mut alarm = self.alarm.lock();
+            if !alarm.is_due() {
+                alarm.arm(me);
+                return;
+            }
+        }
+        let hard = p.rlimits.lock()[RLIMIT_CPU].1;
+        if self.alarm.lock().source.now() >= hard.saturating_mul(SECOND) {
+            process::kill_process(&p, SIGKILL);
+            return;
+        }
+        signal::send_process(&p, SigInfo::kernel(SIGXCPU));
+        // Again every second, until the hard limit.
+        let mut alarm = self.alarm.lock();
+        alarm.collect();
+        alarm.arm(me);
+    }
+}
+
+impl Limit {
+    fn weak(self: &Arc<Self>) -> Weak<dyn Fire> {
+        let me: Weak<Self> = Arc::downgrade(self);
+        me
+    }
+}
+
+/// The process has a (new) `RLIMIT_CPU`: call it when the limit is set, and for a forked child
+/// whose parent has one.
+pub fn cpu_limit_changed(p: &Arc<Process>) {
+    let (soft, hard) = p.rlimits.lock()[RLIMIT_CPU];
+    let first = soft.min(hard);
+    let limit = (first != u64::MAX).then(|| {
+        let process = Arc::downgrade(p);
+        let source = Source::Process {
+            process: process.clone(),
+            user: false,
+        };
+        let limit = Arc::new(Limit {
+            process,
+            alarm: Mutex::new(Alarm::new(source)),
+        });
+        let me = limit.weak();
+        let deadline = Some(first.saturating_mul(SECOND));
+        limit.alarm.lock().set(deadline, SECOND, me);
+        limit
+    });
+    let old = core::mem::replace(&mut p.timers.inner.lock().cpu_limit, limit);
+    drop(old);
+}
+
+/// `times(2)`.
+pub fn sys_times(t: &Arc<Task>, buf: UserAddr) -> SysResult {
+    let ticks = |ns: u64| (ns / TICK) as i64;
+    let (u, s) = process_cpu(&t.process);
+    let (cu, cs) = *t.process.cpu_children.lock();
+    user::write_opt(
+        t,
+        buf,
+        &Tms {
+            utime: ticks(u),
+            stime: ticks(s),
+            cutime: ticks(cu),
+            cstime: ticks(cs),
+        },
+    )?;
+    Ok((monotonic() / TICK) as usize)
+}

@@ -23,6 +23,8 @@ mod protect;
 pub mod remote;
 pub mod report;
 mod runs;
+#[cfg(test)]
+mod tests;
 mod vma;
 
 pub use extents::Run;

@@ -10,10 +10,10 @@ mod altstack;
 mod calls;
 mod deliver;
 mod fault;
-mod frame;
+pub mod frame;
 mod host;
 mod info;
-mod job;
+pub mod job;
 mod kill;
 mod mask;
 mod pending;
@@ -22,6 +22,8 @@ mod send;
 mod set;
 mod signalfd;
 mod state;
+#[cfg(test)]
+mod tests;
 
 pub use altstack::sys_sigaltstack;
 pub use calls::*;

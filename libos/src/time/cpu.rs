@@ -78,13 +78,18 @@ impl Limit {
     }
 }
 
-/// The process has a (new) `RLIMIT_CPU`: call it when the limit is set, and for a forked child
-/// whose parent has one.
-pub fn cpu_limit_changed(p: &Arc<Process>) {
+/// A limit was set, or inherited by a new process. Only `RLIMIT_CPU` needs watching.
+pub fn limit_changed(p: &Process, resource: u32) {
+    if resource as usize != RLIMIT_CPU {
+        return;
+    }
+    let Some(p) = process::find_process(p.pid) else {
+        return;
+    };
     let (soft, hard) = p.rlimits.lock()[RLIMIT_CPU];
     let first = soft.min(hard);
     let limit = (first != u64::MAX).then(|| {
-        let process = Arc::downgrade(p);
+        let process = Arc::downgrade(&p);
         let source = Source::Process {
             process: process.clone(),
             user: false,

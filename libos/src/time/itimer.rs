@@ -153,6 +153,6 @@ mod tests {
         assert_eq!(now.interval.usec, 2000);
         assert!(now.value.usec <= 2000);
         assert_eq!(sys_getitimer(&t, 3, addr(&now)), Err(Errno::EINVAL));
-        super::super::on_exit(&t.process);
+        super::super::on_process_exit(&t.process);
     }
 }

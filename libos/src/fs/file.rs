@@ -159,8 +159,8 @@ pub struct File {
     flags: AtomicU32,
     /// Position.
     pub pos: Mutex<u64>,
-    /// `F_SETOWN`: pid, negative process group, 0 none; and `F_SETSIG`.
-    pub owner: Mutex<(i32, i32)>,
+    /// `F_SETOWN` and `F_SETSIG`.
+    pub owner: Mutex<super::sigio::Owner>,
     /// Keeps others from executing what is written here, or from writing what is executed.
     _hold: Option<Hold>,
 }
@@ -172,6 +172,13 @@ pub const O_RDWR: u32 = 2;
 pub const O_APPEND: u32 = 0o2000;
 pub const O_NONBLOCK: u32 = 0o4000;
 pub const O_PATH: u32 = 0o10000000;
+
+impl Drop for File {
+    fn drop(&mut self) {
+        super::locks::dropped(self);
+        super::lease::dropped(self);
+    }
+}
 
 impl File {
     /// A new description with access mode and status `flags`.
@@ -191,7 +198,7 @@ impl File {
             path,
             flags: AtomicU32::new(flags),
             pos: Mutex::new(0),
-            owner: Mutex::new((0, 0)),
+            owner: Mutex::default(),
             _hold: hold,
         })
     }

@@ -3,6 +3,7 @@
 use super::access;
 use super::dentry::{self, Dentry};
 use super::file::{O_ACCMODE, O_PATH, O_RDWR, O_WRONLY};
+use super::lease;
 use super::mount;
 use super::perm::{self, READ, WRITE};
 use super::walk::{self, Last, Look, Stepped, Walk};
@@ -313,6 +314,10 @@ fn open_found(
 pub fn open_inode(t: &Task, p: Path, flags: u32) -> Result<Arc<File>> {
     let regular = p.kind() == Kind::Regular;
     let mut hold = None;
+    if regular && lease::any() {
+        let writes = flags & (O_ACCMODE | O_TRUNC) != 0;
+        lease::break_for(t, p.inode().stat()?.id(), writes, flags & O_NONBLOCK != 0)?;
+    }
     if matches!(flags & O_ACCMODE, O_WRONLY | O_RDWR) {
         if !matches!(
             p.kind(),

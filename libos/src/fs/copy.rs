@@ -148,7 +148,11 @@ pub fn sys_copy_file_range(
         from.unwrap_or_else(|| *source.pos.lock()),
         to.unwrap_or_else(|| *target.pos.lock()),
     );
-    let reach = |start: u64| start.checked_add(len as u64).filter(|&e| e <= rw::MAX_OFFSET);
+    let reach = |start: u64| {
+        start
+            .checked_add(len as u64)
+            .filter(|&e| e <= rw::MAX_OFFSET)
+    };
     let (Some(from_end), Some(to_end)) = (reach(from_start), reach(to_start)) else {
         return Err(Errno::EOVERFLOW);
     };
@@ -156,7 +160,14 @@ pub fn sys_copy_file_range(
     if s.id() == d.id() && from_start < to_end && to_start < from_end {
         return Err(Errno::EINVAL);
     }
-    let n = copy(t, &source, from_start, &target, Some(to_start), len.min(MAX_RW))?;
+    let n = copy(
+        t,
+        &source,
+        from_start,
+        &target,
+        Some(to_start),
+        len.min(MAX_RW),
+    )?;
     match from {
         Some(o) => user::write(t, in_offset, &(o + n as u64))?,
         None => *source.pos.lock() = from_start + n as u64,

@@ -193,6 +193,13 @@ pub fn sys_chroot(t: &Arc<Task>, path: UserAddr) -> SysResult {
     Ok(0)
 }
 
+/// `umask(2)`.
+pub fn sys_umask(t: &Arc<Task>, mask: u32) -> SysResult {
+    let fs = t.fs();
+    let old = core::mem::replace(&mut *fs.umask.lock(), mask & 0o777);
+    Ok(old as usize)
+}
+
 /// Sets a place, and drops the old one without its lock.
 fn replace(place: &Mutex<Path>, new: Path) {
     let old = core::mem::replace(&mut *place.lock(), new);

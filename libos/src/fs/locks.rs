@@ -197,7 +197,13 @@ fn may_wait(pid: i32, holder: Owner) -> bool {
 
 /// `flock(2)`: `None` unlocks, else whether it is exclusive. An earlier lock of the description
 /// is given up first. EAGAIN, ERESTARTSYS.
-pub fn flock(t: &Task, id: FileId, f: &Arc<File>, exclusive: Option<bool>, wait: bool) -> Result<()> {
+pub fn flock(
+    t: &Task,
+    id: FileId,
+    f: &Arc<File>,
+    exclusive: Option<bool>,
+    wait: bool,
+) -> Result<()> {
     let me = description(f);
     let held = with(id, |e| {
         let held = e.whole.iter().find(|w| w.0 == me).map(|w| w.1);

@@ -36,6 +36,8 @@ pub mod sigio;
 pub mod size;
 pub mod stat;
 pub mod sync;
+#[cfg(test)]
+mod tests;
 pub mod times;
 pub mod tmpfs;
 pub mod tty;

@@ -39,16 +39,9 @@ pub fn sys_syncfs(t: &Arc<Task>, fd: i32) -> SysResult {
 }
 
 /// `sync_file_range(2)`: EINVAL for unknown flags and bad ranges, ESPIPE for what has none.
-pub fn sys_sync_file_range(
-    t: &Arc<Task>,
-    fd: i32,
-    offset: i64,
-    len: i64,
-    flags: u32,
-) -> SysResult {
+pub fn sys_sync_file_range(t: &Arc<Task>, fd: i32, offset: i64, len: i64, flags: u32) -> SysResult {
     let f = t.file(fd)?;
-    let known =
-        SYNC_FILE_RANGE_WAIT_BEFORE | SYNC_FILE_RANGE_WRITE | SYNC_FILE_RANGE_WAIT_AFTER;
+    let known = SYNC_FILE_RANGE_WAIT_BEFORE | SYNC_FILE_RANGE_WRITE | SYNC_FILE_RANGE_WAIT_AFTER;
     if flags & !known != 0 || offset < 0 || len < 0 || offset.checked_add(len).is_none() {
         return Err(Errno::EINVAL);
     }

@@ -14,6 +14,13 @@ fn word(v: u32) -> &'static AtomicU32 {
     Box::leak(Box::new(AtomicU32::new(v)))
 }
 
+/// A task to run in another thread, in the same memory.
+fn peer(of: &std::sync::Arc<Task>) -> std::sync::Arc<Task> {
+    let t = task();
+    t.set_mm(of.mm());
+    t
+}
+
 fn futex(t: &std::sync::Arc<Task>, w: &AtomicU32, op: u32, val: u32) -> crate::SysResult {
     sys_futex(t, addr(w), op | 128, val, NULL, NULL, u32::MAX)
 }
@@ -61,10 +68,8 @@ fn wakes_and_requeues_in_order() {
     let (a, b) = (word(0), word(0));
     let mut threads = std::vec::Vec::new();
     for _ in 0..5 {
-        threads.push(spawn(move || {
-            let t = task();
-            futex(&t, a, 0, 0)
-        }));
+        let t = peer(&t);
+        threads.push(spawn(move || futex(&t, a, 0, 0)));
     }
     sleep(Duration::from_millis(50));
     assert_eq!(futex(&t, a, 1, 1), Ok(1));
@@ -80,8 +85,10 @@ fn wakes_and_requeues_in_order() {
 #[test]
 fn no_wakeup_is_lost() {
     let w = word(0);
+    let t = task();
+    let p = peer(&t);
     let other = spawn(move || {
-        let t = task();
+        let t = p;
         for i in 0..2000 {
             while w.load(Ordering::SeqCst) == i * 2 {
                 let _ = futex(&t, w, 0, i * 2);
@@ -90,7 +97,6 @@ fn no_wakeup_is_lost() {
             futex(&t, w, 1, 1).unwrap();
         }
     });
-    let t = task();
     for i in 0..2000 {
         w.store(i * 2 + 1, Ordering::SeqCst);
         futex(&t, w, 1, 1).unwrap();
@@ -119,8 +125,9 @@ fn locks_are_handed_over() {
     assert_eq!(futex(&t, w, 6, 0), Ok(0));
     assert_eq!(w.load(Ordering::SeqCst), t.tid as u32);
     assert_eq!(futex(&t, w, 6, 0), Err(Errno::EDEADLK));
+    let p = peer(&t);
     let other = spawn(move || {
-        let t = task();
+        let t = p;
         assert_eq!(futex(&t, w, 8, 0), Err(Errno::EAGAIN));
         assert_eq!(futex(&t, w, 7, 0), Err(Errno::EPERM));
         assert_eq!(futex(&t, w, 6, 0), Ok(0));
@@ -139,8 +146,9 @@ fn a_lock_outlives_its_owner() {
     let t = task();
     let w = word(0);
     assert_eq!(futex(&t, w, 6, 0), Ok(0));
+    let p = peer(&t);
     let other = spawn(move || {
-        let t = task();
+        let t = p;
         let r = futex(&t, w, 6, 0);
         (r, t.tid as u32)
     });
@@ -183,8 +191,9 @@ fn waits_on_several() {
         [0, addr(a).0 as u64, 2 | 128],
         [7, addr(b).0 as u64, 2 | 128],
     ]));
+    let p = peer(&t);
     let other = spawn(move || {
-        let t = task();
+        let t = p;
         sys_futex_waitv(&t, addr(list), 2, 0, NULL, 0)
     });
     sleep(Duration::from_millis(30));

@@ -110,6 +110,16 @@ impl<'a> IoDst<'a> {
         self.left -= n;
     }
 
+    /// Goes back over `n` bytes that were put, to put them again.
+    pub fn rewind(&mut self, n: usize) {
+        let n = n.min(self.done);
+        self.done -= n;
+        self.left += n;
+        if let Target::Kernel(buf) = &mut self.target {
+            buf.truncate(buf.len().saturating_sub(n));
+        }
+    }
+
     /// Puts bytes: as many as fit. EFAULT if none could be put because of a bad address.
     pub fn put(&mut self, data: &[u8]) -> Result<usize> {
         let n = data.len().min(self.left);

@@ -9,6 +9,7 @@ pub mod errno;
 pub mod fs;
 pub mod signal;
 pub mod time;
+pub mod net;
 
 pub use errno::Errno;
 pub use linux_raw_sys as raw;

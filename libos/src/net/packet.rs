@@ -198,10 +198,7 @@ impl Queue {
     /// Shows each packet's descriptors.
     pub fn each_file(&self, mut f: impl FnMut(&Arc<crate::fs::File>)) {
         for p in &self.inner.lock().packets {
-            p.files
-                .iter()
-                .flat_map(|fl| fl.files())
-                .for_each(&mut f);
+            p.files.iter().flat_map(|fl| fl.files()).for_each(&mut f);
         }
     }
 
@@ -236,7 +233,9 @@ impl Queue {
         } else {
             dst.put(p.rest())
         };
-        if let Some(sender) = &p.sender {
+        if let Some(sender) = &p.sender
+            && msg.wants_addr
+        {
             msg.addr = sender.local.lock().as_ref().map(super::Address::encode);
         }
         msg.rights = Rights {

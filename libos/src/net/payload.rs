@@ -41,14 +41,6 @@ impl Payload {
             Payload::Large(v) => v,
         }
     }
-
-    /// How many they are.
-    pub fn len(&self) -> usize {
-        match self {
-            Payload::Small { len, .. } => usize::from(*len),
-            Payload::Large(v) => v.len(),
-        }
-    }
 }
 
 /// What a packet of `len` bytes weighs on its sender's `SO_SNDBUF`: Linux's `skb->truesize`.

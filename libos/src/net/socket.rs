@@ -321,6 +321,8 @@ impl Outgoing<'_> {
 pub struct Incoming {
     /// `MSG_*` as asked for; `MSG_DONTWAIT` includes `O_NONBLOCK`.
     pub flags: u32,
+    /// The caller asks for the sender's address.
+    pub wants_addr: bool,
     /// Room for control messages.
     pub control_room: usize,
     /// The sender's address as bytes of a `sockaddr`; `None` if there is none to tell.
@@ -351,8 +353,8 @@ impl Incoming {
 /// What a protocol implements. Lengths and pointers have been checked; addresses have not.
 pub trait Socket: Any + Send + Sync {
     fn common(&self) -> &Arc<Common>;
-    fn bind(&self, t: &Arc<Task>, addr: &[u8]) -> Result<()>;
-    fn connect(&self, t: &Arc<Task>, addr: &[u8], nonblock: bool) -> Result<()>;
+    fn bind(&self, t: &Task, addr: &[u8]) -> Result<()>;
+    fn connect(&self, t: &Task, addr: &[u8], nonblock: bool) -> Result<()>;
     fn listen(&self, _t: &Task, _backlog: u32) -> Result<()> {
         Err(Errno::EOPNOTSUPP)
     }
@@ -373,8 +375,8 @@ pub trait Socket: Any + Send + Sync {
     fn set_option(&self, _t: &Task, _level: i32, _name: u32, _value: &OptionValue) -> Result<()> {
         Err(Errno::EOPNOTSUPP)
     }
-    /// Everything, `SOL_SOCKET` included, is answered by [`Socket::get_option`].
-    fn owns_options(&self) -> bool {
+    /// This `SOL_SOCKET` option is answered by [`Socket::get_option`] and its counterpart.
+    fn owns_options(&self, _name: u32) -> bool {
         false
     }
     /// `SO_ACCEPTCONN`.
@@ -442,13 +444,7 @@ impl FileOps for SocketFile {
         self
     }
 
-    fn read(
-        &self,
-        t: &Task,
-        f: &File,
-        dst: &mut IoDst<'_>,
-        _offset: Option<u64>,
-    ) -> Result<usize> {
+    fn read(&self, t: &Task, f: &File, dst: &mut IoDst<'_>, _offset: Option<u64>) -> Result<usize> {
         if dst.left() == 0 {
             return Ok(0);
         }
@@ -481,6 +477,10 @@ impl FileOps for SocketFile {
     fn flush(&self, _t: &Task, f: &File) -> Result<()> {
         self.0.closing(f);
         Ok(())
+    }
+
+    fn spliceable(&self) -> bool {
+        true
     }
 
     fn describe(&self) -> String {

@@ -93,7 +93,8 @@ impl End {
             if let Some(e) = self.send_refused() {
                 return Some(Err(e));
             }
-            let room = me.charged.load(Ordering::Acquire) < me.sndbuf.load(Ordering::Relaxed) as usize;
+            let room =
+                me.charged.load(Ordering::Acquire) < me.sndbuf.load(Ordering::Relaxed) as usize;
             room.then_some(Ok(()))
         };
         match look() {
@@ -151,7 +152,11 @@ impl End {
         }
         let urgent = msg.flags & MSG_OOB != 0;
         let total = src.left();
-        let plain = if urgent { total.saturating_sub(1) } else { total };
+        let plain = if urgent {
+            total.saturating_sub(1)
+        } else {
+            total
+        };
         let mut sent = 0;
         while sent < total {
             let half = (me.sndbuf.load(Ordering::Relaxed) as usize / 2).saturating_sub(64);
@@ -187,7 +192,14 @@ impl End {
         }
         let cred = scm::attach_cred(t, rights.cred, me, self.peer());
         self.room(t, me.send_patience(msg.flags & MSG_DONTWAIT != 0))?;
-        self.send_packet(src, len, super::unix::RECORD_HEAD, cred, &mut rights.files, false)?;
+        self.send_packet(
+            src,
+            len,
+            super::unix::RECORD_HEAD,
+            cred,
+            &mut rights.files,
+            false,
+        )?;
         Ok(len)
     }
 
@@ -258,9 +270,8 @@ impl End {
             }
             let q = self.incoming();
             let waited = patience.wait_until(t, &[&me.wait], || {
-                let ready = q.level().bytes >= wanted
-                    || me.has_error()
-                    || me.has(Flags::RCV_SHUTDOWN);
+                let ready =
+                    q.level().bytes >= wanted || me.has_error() || me.has(Flags::RCV_SHUTDOWN);
                 ready.then_some(())
             });
             if let Err(e) = waited {
@@ -289,7 +300,11 @@ impl End {
         let _reading = self.incoming().begin();
         let byte = self.incoming().peek_urgent().ok_or(Errno::EINVAL)?;
         msg.result |= MSG_OOB;
-        let n = if dst.left() == 0 { 0 } else { dst.put(&[byte])? };
+        let n = if dst.left() == 0 {
+            0
+        } else {
+            dst.put(&[byte])?
+        };
         if !msg.wants(MSG_PEEK)
             && let Some(p) = self.incoming().take_urgent()
         {
@@ -316,11 +331,13 @@ impl End {
     }
 
     /// Closes this end. True if data that had arrived was thrown away: the peer sees a reset.
-    pub fn close(&self) -> bool {
+    /// With `both`, the peer knows at once that it need not send either, as on a Unix socket.
+    pub fn close(&self, both: bool) -> bool {
         self.conn.closed[self.side].store(true, Ordering::Release);
-        let both = Flags::RCV_SHUTDOWN | Flags::SEND_SHUTDOWN;
-        self.me().set(both, true);
-        self.peer().set(both, true);
+        let all = Flags::RCV_SHUTDOWN | Flags::SEND_SHUTDOWN;
+        self.me().set(all, true);
+        self.peer()
+            .set(if both { all } else { Flags::RCV_SHUTDOWN }, true);
         let lost = self.incoming().drain();
         let weight: usize = lost.iter().map(|p| p.charge).sum();
         packet::uncharge(self.peer(), weight);

@@ -3,7 +3,10 @@
 pub mod dgram;
 pub mod garbage;
 mod names;
+mod place;
 pub mod stream;
+#[cfg(test)]
+mod tests;
 
 use super::packet::Queue;
 use super::socket::{Common, Flags, PeerCred, Socket};
@@ -58,14 +61,9 @@ fn each_queue(s: &dyn Socket, f: &mut dyn FnMut(&Queue)) {
 
 /// Binds to a name of its own if the socket passes credentials and has none, so that receivers
 /// can answer.
-fn autobind_for_creds(
-    t: &Task,
-    common: &Common,
-    slot: &names::Slot,
-    target: names::Target,
-) -> Result<()> {
+fn autobind_for_creds(common: &Common, slot: &names::Slot, target: names::Target) -> Result<()> {
     if common.has(Flags::PASSCRED) && common.local.lock().is_none() {
-        names::autobind(t, common, slot, target)?;
+        names::autobind(common, slot, target)?;
     }
     Ok(())
 }

@@ -1,14 +1,13 @@
 //! Names of Unix sockets: paths, abstract names, and the sockets behind them.
 
+use super::place::{self, Place};
 use super::{UnixDgram, UnixStream};
-use crate::fs::Path;
 use crate::net::Address;
 use crate::net::address::{SUN_PATH, family};
 use crate::net::socket::{Common, Socket};
 use crate::{Errno, Result, Task};
 use alloc::collections::BTreeMap;
 use alloc::sync::{Arc, Weak};
-use alloc::vec::Vec;
 use bastide_abi::raw::net::AF_UNIX;
 use bastide_base::sync::Mutex;
 
@@ -51,7 +50,7 @@ static INODES: Mutex<BTreeMap<(u64, u64), Target>> = Mutex::new(BTreeMap::new())
 
 enum Key {
     Abstract(u32, Arc<[u8]>),
-    Inode((u64, u64), #[allow(dead_code)] Path),
+    Inode((u64, u64), #[allow(dead_code)] Place),
 }
 
 /// A name that a socket holds; given up when dropped.
@@ -96,9 +95,9 @@ fn parse(addr: &[u8]) -> Result<Name<'_>> {
 
 /// `bind(2)`. EINVAL if the socket has a name or the address is none; EADDRINUSE; and what making
 /// a file can give.
-pub fn bind(t: &Arc<Task>, common: &Common, slot: &Slot, target: Target, addr: &[u8]) -> Result<()> {
+pub fn bind(t: &Task, common: &Common, slot: &Slot, target: Target, addr: &[u8]) -> Result<()> {
     match parse(addr)? {
-        Name::Unnamed => autobind(t, common, slot, target),
+        Name::Unnamed => autobind(common, slot, target),
         Name::Abstract(name) => {
             let mut slot = slot.lock();
             if slot.is_some() {
@@ -114,9 +113,8 @@ pub fn bind(t: &Arc<Task>, common: &Common, slot: &Slot, target: Target, addr: &
             if slot.is_some() {
                 return Err(Errno::EINVAL);
             }
-            let place = super::place::create(t, path)?;
-            let stat = place.inode.stat()?;
-            let id = (stat.dev, stat.ino);
+            let place = place::create(t, path)?;
+            let id = place.id;
             INODES.lock().insert(id, target);
             *slot = Some(Binding(Key::Inode(id, place)));
             let mut stored = path.to_vec();
@@ -139,8 +137,7 @@ fn claim(common: &Common, name: Arc<[u8]>, target: Target) -> Option<Binding> {
 }
 
 /// Binds to an unused abstract name of five hexadecimal digits; nothing if there is a name.
-pub fn autobind(t: &Task, common: &Common, slot: &Slot, target: Target) -> Result<()> {
-    let _ = t;
+pub fn autobind(common: &Common, slot: &Slot, target: Target) -> Result<()> {
     let mut slot = slot.lock();
     if slot.is_some() {
         return Ok(());
@@ -162,7 +159,7 @@ pub fn autobind(t: &Task, common: &Common, slot: &Slot, target: Target) -> Resul
 
 /// The socket of a name. EINVAL for a malformed address, ECONNREFUSED if nobody is there,
 /// EPROTOTYPE if it is of another kind; and what finding a file for writing can give.
-pub fn find(t: &Arc<Task>, addr: &[u8], kind: u32) -> Result<Found> {
+pub fn find(t: &Task, addr: &[u8], kind: u32) -> Result<Found> {
     match parse(addr)? {
         Name::Unnamed => Err(Errno::EINVAL),
         Name::Abstract(name) => ABSTRACT
@@ -171,14 +168,10 @@ pub fn find(t: &Arc<Task>, addr: &[u8], kind: u32) -> Result<Found> {
             .and_then(Target::upgrade)
             .ok_or(Errno::ECONNREFUSED),
         Name::Path(path) => {
-            let place = super::place::find(t, path)?;
-            let stat = place.inode.stat()?;
-            if stat.kind() != crate::fs::Kind::Socket {
-                return Err(Errno::ECONNREFUSED);
-            }
+            let place = place::find(t, path)?;
             let found = INODES
                 .lock()
-                .get(&(stat.dev, stat.ino))
+                .get(&place.id)
                 .and_then(Target::upgrade)
                 .ok_or(Errno::ECONNREFUSED)?;
             if found.kind() != kind {
@@ -187,11 +180,4 @@ pub fn find(t: &Arc<Task>, addr: &[u8], kind: u32) -> Result<Found> {
             Ok(found)
         }
     }
-}
-
-/// Lines of `/proc/net/unix` need the names that are bound.
-pub fn bound() -> Vec<Found> {
-    let mut out: Vec<Found> = ABSTRACT.lock().values().filter_map(Target::upgrade).collect();
-    out.extend(INODES.lock().values().filter_map(Target::upgrade));
-    out
 }

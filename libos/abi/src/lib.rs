@@ -7,9 +7,9 @@
 
 pub mod errno;
 pub mod fs;
+pub mod net;
 pub mod signal;
 pub mod time;
-pub mod net;
 
 pub use errno::Errno;
 pub use linux_raw_sys as raw;

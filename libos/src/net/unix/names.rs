@@ -50,7 +50,7 @@ static INODES: Mutex<BTreeMap<(u64, u64), Target>> = Mutex::new(BTreeMap::new())
 
 enum Key {
     Abstract(u32, Arc<[u8]>),
-    Inode((u64, u64), #[allow(dead_code)] Place),
+    Inode(Place),
 }
 
 /// A name that a socket holds; given up when dropped.
@@ -62,8 +62,8 @@ impl Drop for Binding {
             Key::Abstract(kind, name) => {
                 ABSTRACT.lock().remove(&(*kind, name.clone()));
             }
-            Key::Inode(id, _) => {
-                INODES.lock().remove(id);
+            Key::Inode(place) => {
+                INODES.lock().remove(&place.id);
             }
         }
     }
@@ -116,7 +116,7 @@ pub fn bind(t: &Task, common: &Common, slot: &Slot, target: Target, addr: &[u8])
             let place = place::create(t, path)?;
             let id = place.id;
             INODES.lock().insert(id, target);
-            *slot = Some(Binding(Key::Inode(id, place)));
+            *slot = Some(Binding(Key::Inode(place)));
             let mut stored = path.to_vec();
             stored.push(0);
             *common.local.lock() = Some(Address::Unix(Arc::from(stored)));

@@ -26,6 +26,11 @@ fn pair(t: &Arc<Task>, kind: u32) -> [i32; 2] {
     core::hint::black_box(fds)
 }
 
+/// A task with the same descriptors, for another thread.
+fn another(t: &Arc<Task>) -> Arc<Task> {
+    testing::task_with((*t.creds()).clone(), t.files(), t.fs())
+}
+
 fn send(t: &Arc<Task>, fd: i32, data: &[u8], flags: u32) -> crate::SysResult {
     sys_sendto(t, fd, at(data), data.len(), flags, NULL, 0)
 }
@@ -446,7 +451,7 @@ fn urgent_bytes_stand_apart() {
 fn waiting_receivers_and_senders_are_woken() {
     let t = testing::task();
     let [a, b] = pair(&t, SOCK_STREAM);
-    let u = t.clone();
+    let u = another(&t);
     let reader = std::thread::spawn(move || {
         let mut total = 0;
         loop {
@@ -463,7 +468,7 @@ fn waiting_receivers_and_senders_are_woken() {
     assert_eq!(reader.join().unwrap(), 1 << 20);
 
     let [a, b] = pair(&t, SOCK_STREAM);
-    let u = t.clone();
+    let u = another(&t);
     let reader = std::thread::spawn(move || recv(&u, b, 6, MSG_WAITALL).unwrap());
     for part in [b"ab", b"cd", b"ef"] {
         send(&t, a, part, 0).unwrap();

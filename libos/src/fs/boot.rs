@@ -3,7 +3,7 @@
 use super::dentry::Dentry;
 use super::mount::{self, Mount, RELATIME, Super};
 use super::tmpfs::{Options, Tmpfs};
-use super::{FdFlags, FdTable, FileSystem, FsInfo, Kind, Path, hostfs, overlay, tty};
+use super::{FdFlags, FdTable, FileSystem, FsInfo, Kind, Path, devfs, hostfs, overlay, tty};
 use crate::{Errno, Result, pal};
 use alloc::string::String;
 use alloc::sync::Arc;
@@ -35,7 +35,7 @@ fn mount_one(m: &boot::Mount) -> Result<()> {
             let lower = hostfs::new(lower, true)?;
             (overlay::new(lower, memory(0, 0o755))?, b"overlay")
         }
-        Source::Dev => (memory(0, 0o755), b"dev"),
+        Source::Dev => (devfs::new()?, b"dev"),
         Source::Proc => (memory(0, 0o555), b"proc"),
         Source::Sys => (memory(0, 0o555), b"sysfs"),
     };
@@ -54,7 +54,19 @@ fn mount_one(m: &boot::Mount) -> Result<()> {
         }
         None => None,
     };
-    mount::attach(&Mount::new(sup, root, source, flags), at);
+    let mounted = Mount::new(sup, root, source, flags);
+    mount::attach(&mounted, at);
+    if m.source == Source::Dev {
+        for (name, fs, flags) in devfs::submounts() {
+            let dir = mounted.path();
+            let dentry = dir.dentry.child(name)?.ok_or(Errno::ENOENT)?;
+            let sup = Super::new(fs.clone());
+            let root = sup.root.clone();
+            let new = Mount::new(sup, root, fs.name().as_bytes(), flags | RELATIME);
+            let place = Path { dentry, ..dir };
+            mount::attach(&new, Some(place));
+        }
+    }
     Ok(())
 }
 

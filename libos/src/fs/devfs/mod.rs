@@ -1,6 +1,10 @@
 //! Devices: what opening a device node, wherever it lies, gives.
 
 mod mem;
+pub mod pts;
+mod tree;
+
+pub use tree::{new, submounts};
 
 use super::{FileOps, Kind, inode};
 use crate::{Errno, Result, Task};
@@ -15,6 +19,11 @@ pub fn open_device(t: &Task, rdev: u64, flags: u32, kind: Kind) -> Result<Arc<dy
         (1, minor) => mem::open(minor),
         (5, 0) => super::tty::open_controlling(t, flags),
         (5, 1) => super::tty::console::open(),
+        (5, 2) => super::tty::open_master(t),
+        (major @ pts::MAJOR..=143, minor) => {
+            let index = (major - pts::MAJOR) * 256 + (minor & 0xff);
+            super::tty::open_slave(t, &pts::find(index)?, flags)
+        }
         _ => Err(Errno::ENXIO),
     }
 }

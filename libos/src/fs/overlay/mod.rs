@@ -17,6 +17,8 @@
 mod copy;
 mod dir;
 mod inode;
+#[cfg(test)]
+mod tests;
 
 use super::inode::new_dev;
 use super::{FileSystem, Inode, Kind, Stat, StatFs};

@@ -9,7 +9,7 @@ use super::termios::{self, Termios, When};
 use super::{Line, Tty};
 use crate::abi::raw::{general as raw, ioctl};
 use crate::abi::signal::{SIGTTIN, SIGTTOU};
-use crate::fs::{File, FileOps, Stat};
+use crate::fs::{File, FileOps, Path, Stat, mount};
 use crate::process::Process;
 use crate::uio::{IoDst, IoSrc};
 use crate::user::{self, UserAddr};
@@ -61,10 +61,23 @@ pub fn open() -> Result<Arc<dyn FileOps>> {
     Ok(Arc::new(Console { fd }))
 }
 
-/// The file for a standard descriptor that the launcher hands over.
+/// Where the console's node is, so that `ttyname(3)` finds the terminal's name.
+fn path() -> Option<Path> {
+    let mut at = mount::root()?;
+    for name in [&b"dev"[..], b"console"] {
+        let dentry = at.dentry.child(name).ok()??;
+        at = mount::top(Path {
+            mount: at.mount,
+            dentry,
+        });
+    }
+    (at.inode().stat().ok()?.rdev == tty().rdev()).then_some(at)
+}
+
+/// The file for a standard descriptor that the launcher hands over. Call it when `/dev` is mounted.
 pub fn stdio(s: &Stdio) -> Arc<File> {
     if s.tty {
-        File::new(Arc::new(Console { fd: s.fd }), None, s.flags)
+        File::new(Arc::new(Console { fd: s.fd }), path(), s.flags)
     } else {
         let (stream, pos) = HostStream::new(s.fd);
         let f = File::new(Arc::new(stream), None, s.flags);

@@ -1,14 +1,23 @@
-//! Terminals: the launcher's own ([`console`]), and job control on them ([`job`]).
+//! Terminals: the launcher's own ([`console`]), pseudoterminals ([`pty`]) with their line
+//! discipline ([`ldisc`]), and job control on all of them ([`job`]).
 
 pub mod console;
+mod ends;
 pub mod job;
+mod ldisc;
+mod pty;
 mod stream;
 mod termios;
+#[cfg(test)]
+mod tests;
 
+pub(super) use ends::{open_master, open_slave};
+pub use pty::Pty;
+
+use super::devfs::pts;
 use super::{FileOps, Kind, Stat};
 use crate::{Errno, Result, Task, pal};
-use alloc::string::String;
-use alloc::sync::Arc;
+use alloc::sync::{Arc, Weak};
 use bastide_base::sync::Mutex;
 use core::any::Any;
 
@@ -22,6 +31,7 @@ pub struct Tty {
 /// What a terminal is connected to.
 enum Line {
     Console,
+    Pty(Weak<Pty>),
 }
 
 impl Tty {
@@ -29,13 +39,15 @@ impl Tty {
     fn rdev(&self) -> u64 {
         match &self.line {
             Line::Console => super::inode::make_dev(5, 1),
+            Line::Pty(p) => pts::rdev(p.upgrade().map_or(0, |p| p.index)),
         }
     }
 
     /// Opens it again, as `/dev/tty` does.
-    fn open(self: &Arc<Self>) -> Result<Arc<dyn FileOps>> {
+    fn open(&self, t: &Task, flags: u32) -> Result<Arc<dyn FileOps>> {
         match &self.line {
             Line::Console => console::open(),
+            Line::Pty(p) => open_slave(t, &p.upgrade().ok_or(Errno::EIO)?, flags),
         }
     }
 }
@@ -44,14 +56,15 @@ impl FileOps for Tty {
     fn as_any(&self) -> &dyn Any {
         self
     }
-
-    fn describe(&self) -> String {
-        String::from("/dev/console")
-    }
 }
 
 /// A terminal's attributes when it was not opened by a path.
 fn stat(tty: &Tty) -> Stat {
+    if let Line::Pty(p) = &tty.line
+        && let Some(st) = p.upgrade().and_then(|p| pts::stat(p.index))
+    {
+        return st;
+    }
     let now = pal().now(bastide_pal::Clock::Realtime) as i64;
     Stat {
         mode: Kind::Char.bits() | 0o620,
@@ -68,9 +81,9 @@ fn stat(tty: &Tty) -> Stat {
 }
 
 /// Opens the controlling terminal, `/dev/tty`; ENXIO without one.
-pub fn open_controlling(t: &Task, _flags: u32) -> Result<Arc<dyn FileOps>> {
+pub fn open_controlling(t: &Task, flags: u32) -> Result<Arc<dyn FileOps>> {
     let terminal = t.process.rel.lock().terminal.clone().ok_or(Errno::ENXIO)?;
-    as_tty(&terminal).ok_or(Errno::ENXIO)?.open()
+    as_tty(&terminal).ok_or(Errno::ENXIO)?.open(t, flags)
 }
 
 /// The terminal in `Relations::terminal`.

@@ -25,7 +25,7 @@ pub fn sys_madvise(t: &Arc<Task>, start: usize, len: usize, advice: u32) -> SysR
             | MADV_SEQUENTIAL
             | MADV_WILLNEED
             | MADV_DONTNEED
-            | MADV_FREE..=MADV_UNMERGEABLE
+            | MADV_FREE..=MADV_DOFORK
             | MADV_HUGEPAGE..=MADV_DONTNEED_LOCKED
     );
     if !known || start % PAGE != 0 {
@@ -166,8 +166,6 @@ impl State {
             MADV_KEEPONFORK => (none, VmFlags::WIPEONFORK),
             MADV_HUGEPAGE => (VmFlags::HUGEPAGE, huge),
             MADV_NOHUGEPAGE => (VmFlags::NOHUGEPAGE, huge),
-            MADV_MERGEABLE => (VmFlags::MERGEABLE, none),
-            MADV_UNMERGEABLE => (none, VmFlags::MERGEABLE),
             MADV_DONTNEED | MADV_COLD | MADV_PAGEOUT if locked => return Err(Errno::EINVAL),
             // Freed at once, as the call allows.
             MADV_FREE if !v.is_private_anon() => return Err(Errno::EINVAL),

@@ -166,12 +166,12 @@ impl Mm {
     /// A page fault of the application, in `t`, whose address space this is.
     pub fn fault(&self, t: &Task, addr: usize, write: bool, exec: bool) -> FaultOutcome {
         t.faults.fetch_add(1, Ordering::Relaxed);
-        self.fault_with(&Limits::of(t), addr, write, exec)
+        self.fault_with(|| Limits::of(t), addr, write, exec)
     }
 
     pub(super) fn fault_with(
         &self,
-        limits: &Limits,
+        limits: impl FnOnce() -> Limits,
         addr: usize,
         write: bool,
         exec: bool,
@@ -179,7 +179,7 @@ impl Mm {
         let page = addr & !(PAGE - 1);
         let mut s = self.state.lock();
         s.settle(self);
-        if s.map.find(page).is_none() && s.grow_stack(limits, page).is_none() {
+        if s.map.find(page).is_none() && s.grow_stack(&limits(), page).is_none() {
             return FaultOutcome::Segv(SEGV_MAPERR);
         }
         let Some(v) = s.map.find_mut(page) else {
@@ -246,39 +246,37 @@ impl Mm {
         self.state.lock().settle(self);
     }
 
-    /// Brings the pages of `start..end` in, as far as they are mapped and accessible; with `write`,
-    /// as by a write, where that is allowed. EFAULT where an access would fault.
+    /// Brings the pages of `start..end` in, as far as they are mapped; with `write`, as by a write,
+    /// where that is allowed. EFAULT in the end if some could not be had, or are not accessible.
     pub fn populate(&self, t: &Task, start: usize, end: usize, write: bool) -> Result<()> {
         let mut at = start;
+        let mut done = Ok(());
         while at < end {
-            let Some((stop, prot)) = self.accessible(at, end) else {
+            let Some((from, stop, prot)) = self.next_map(at, end) else {
                 break;
             };
-            if prot.is_empty() {
-                at = stop;
-                continue;
-            }
-            while at < stop {
-                if write && prot.contains(Prot::WRITE) {
+            let write = write && prot.contains(Prot::WRITE);
+            let touch = |page| {
+                if write {
                     // Writes the word's own value: a write access that changes nothing.
-                    user::cas_u32(t, UserAddr(at), 0, 0)?;
+                    user::cas_u32(t, UserAddr(page), 0, 0)
                 } else {
-                    user::load_u32(t, UserAddr(at))?;
+                    user::load_u32(t, UserAddr(page))
                 }
-                at += PAGE;
+            };
+            if prot.is_empty() || (from..stop).step_by(PAGE).any(|page| touch(page).is_err()) {
+                done = Err(Errno::EFAULT);
             }
+            at = stop;
         }
-        Ok(())
+        done
     }
 
-    /// End and rights of the mapping at `at`, cut to `end`; skips what is not mapped.
-    fn accessible(&self, at: usize, end: usize) -> Option<(usize, Prot)> {
+    /// Start, end and rights of the first mapping in a range, cut to it.
+    fn next_map(&self, at: usize, end: usize) -> Option<(usize, usize, Prot)> {
         let s = self.state.lock();
         let v = s.map.at_or_after(at).filter(|v| v.start < end)?;
-        if v.start > at {
-            return Some((v.start, Prot::empty()));
-        }
-        Some((v.end.min(end), v.prot))
+        Some((v.start.max(at), v.end.min(end), v.prot))
     }
 
     /// The futex at an address; EFAULT if a shared one is not mapped.

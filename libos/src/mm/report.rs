@@ -297,7 +297,6 @@ fn flag_names(m: &MapInfo) -> String {
         (VmFlags::DONTDUMP, "dd"),
         (VmFlags::HUGEPAGE, "hg"),
         (VmFlags::NOHUGEPAGE, "nh"),
-        (VmFlags::MERGEABLE, "mg"),
     ] {
         add(m.flags.contains(flag), name);
     }

@@ -39,7 +39,7 @@ fn shared(object: &Arc<PageObject>, addr: usize, pages: usize, from: usize) -> M
 }
 
 fn read_fault(mm: &Mm, addr: usize) -> FaultOutcome {
-    mm.fault_with(&Limits::NONE, addr, false, false)
+    mm.fault_with(|| Limits::NONE, addr, false, false)
 }
 
 /// What a page should be.
@@ -219,7 +219,7 @@ fn stacks_grow_to_their_limit_and_keep_their_distance() {
         stack: 1 << 20,
         ..Limits::NONE
     };
-    let fault = |addr| mm.fault_with(&limits, addr, true, false);
+    let fault = |addr| mm.fault_with(|| limits, addr, true, false);
     assert_eq!(fault(top - (200 << 10)), FaultOutcome::Repaired);
     assert!(mapped(top - (200 << 10) & !(P - 1)).is_some());
     assert_eq!(fault(top - (1 << 20)), FaultOutcome::Repaired);
@@ -233,7 +233,7 @@ fn stacks_grow_to_their_limit_and_keep_their_distance() {
     })
     .unwrap();
     mm.map(&request(base - 300 * P, 1, Backing::Anon)).unwrap();
-    let fault = |addr| mm.fault_with(&Limits::NONE, addr, true, false);
+    let fault = |addr| mm.fault_with(|| Limits::NONE, addr, true, false);
     // 256 pages stay free above the neighbour at 300 pages below.
     assert_eq!(fault(base - 43 * P), FaultOutcome::Repaired);
     assert_eq!(fault(base - 44 * P), FaultOutcome::Segv(1));

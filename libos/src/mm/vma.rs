@@ -35,8 +35,6 @@ bitflags::bitflags! {
         const HUGEPAGE = 0x400;
         /// `MADV_NOHUGEPAGE`.
         const NOHUGEPAGE = 0x800;
-        /// `MADV_MERGEABLE`.
-        const MERGEABLE = 0x1000;
     }
 }
 

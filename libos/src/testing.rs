@@ -4,11 +4,9 @@
 #![allow(dead_code)]
 
 use crate::fs::{FdTable, FsInfo};
-use crate::process::task::{JobState, Life, Relations};
-use crate::process::{Creds, Process, Task};
-use alloc::sync::{Arc, Weak};
+use crate::process::{Creds, Task};
+use alloc::sync::Arc;
 use alloc::vec::Vec;
-use bastide_base::sync::Mutex;
 use bastide_pal::boot::{BootConfig, Network};
 use bastide_pal::file::{HostDirent, HostSetAttr, HostStatFs};
 use bastide_pal::*;
@@ -176,6 +174,7 @@ impl Threads for Mock {
     fn spawn_service(&self) -> Result<()> {
         Ok(())
     }
+    fn detach(&self, _: &Park) {}
     fn exit(&self) -> ! {
         panic!("a task exits")
     }
@@ -353,38 +352,7 @@ pub fn task_with(creds: Creds, files: Arc<FdTable>, fs: Arc<FsInfo>) -> Arc<Task
     static NEXT: AtomicI32 = AtomicI32::new(1000);
     boot();
     let pid = NEXT.fetch_add(1, Ordering::Relaxed);
-    let process = Arc::new(Process {
-        pid,
-        tasks: Mutex::default(),
-        life: Mutex::new(Life::Running),
-        job: Mutex::new(JobState::default()),
-        rel: Mutex::new(Relations {
-            parent: Weak::new(),
-            children: Vec::new(),
-            pgid: pid,
-            sid: pid,
-            subreaper: false,
-            exit_signal: 17,
-            has_execed: false,
-            terminal: None,
-        }),
-        child_events: Default::default(),
-        exit_events: Default::default(),
-        signals: Default::default(),
-        rlimits: Mutex::new({
-            let mut r = [(u64::MAX, u64::MAX); 16];
-            r[crate::process::task::RLIMIT_NOFILE] = (1024, 4096);
-            r
-        }),
-        exe: Mutex::new(None),
-        args: Mutex::new(([0; 4], Vec::new())),
-        started: 0,
-        cpu_gone: Mutex::new((0, 0)),
-        cpu_children: Mutex::new((0, 0)),
-        dumpable: AtomicI32::new(1),
-        death_signal: AtomicI32::new(0),
-        timers: Default::default(),
-    });
+    let process = crate::process::life::for_tests(pid);
     let t = Task::new(
         pid,
         process.clone(),

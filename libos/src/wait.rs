@@ -213,6 +213,27 @@ pub fn wait_until<T>(
     }
 }
 
+/// As [`wait_until`], but only the task's end cuts it short (`None`).
+pub fn wait_killable<T>(
+    t: &Task,
+    queues: &[&WaitQueue],
+    mut cond: impl FnMut() -> Option<T>,
+) -> Option<T> {
+    let _registered: Vec<Registration> = queues
+        .iter()
+        .map(|q| q.register(t.parker.clone(), false))
+        .collect();
+    loop {
+        if let Some(v) = cond() {
+            return Some(v);
+        }
+        if t.work().contains(crate::process::Work::EXIT) {
+            return None;
+        }
+        pal().park(&t.parker.park, None, &mut []);
+    }
+}
+
 /// As [`wait_until`] for an object that is polled: `poll` registers with the table on the first
 /// call and returns `Some` when done. Host descriptors in the table are slept on as well.
 pub fn wait_poll<T>(

@@ -329,6 +329,11 @@ impl File {
         self.ops.write(t, self, src, Some(offset))
     }
 
+    /// One descriptor less refers to the file, `close(2)`.
+    pub fn close(self: Arc<Self>, t: &Task) -> Result<()> {
+        self.ops.flush(t, &self)
+    }
+
     /// Ready events.
     pub fn poll(&self, table: Option<&mut PollTable>) -> Events {
         self.ops.poll(self, table)

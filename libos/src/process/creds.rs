@@ -29,6 +29,11 @@ pub const CAP_MKNOD: u32 = 27;
 pub const CAP_LEASE: u32 = 28;
 pub const CAP_SETFCAP: u32 = 31;
 
+/// `securebits` of `prctl(2)`.
+pub const SECBIT_NOROOT: u32 = 1;
+pub const SECBIT_NO_SETUID_FIXUP: u32 = 4;
+pub const SECBIT_KEEP_CAPS: u32 = 16;
+
 /// A task's credentials. Shared and replaced, never changed in place.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Creds {

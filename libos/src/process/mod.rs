@@ -1,12 +1,26 @@
-//! Tasks (threads) and processes (thread groups), their life and their relations.
+//! Tasks (threads) and processes (thread groups): their life and their relations.
 
+pub mod control;
 pub mod creds;
+pub mod exec;
+mod exit;
+pub mod ids;
+pub mod life;
+pub mod limits;
+pub mod pidfd;
+pub mod sched;
+pub mod session;
+pub mod sysinfo;
 pub mod task;
+pub mod wait;
 
+pub use control::may_inspect;
 pub use creds::Creds;
-pub use task::{JobState, Life, Process, Task, Work};
+pub use exit::{exit_group, exit_task, kill_process, notify_parent, sys_exit, sys_exit_group};
+pub use life::{PID_MAX, first_step, start_first};
+pub use sysinfo::RELEASE;
+pub use task::{JobState, Life, Process, Restart, Task, Work};
 
-use crate::Result;
 use alloc::sync::Arc;
 use bastide_pal::Context;
 
@@ -26,25 +40,6 @@ pub fn to_user(t: &Arc<Task>, ctx: &mut Context) {
     }
 }
 
-/// A new thread's first step in the kernel.
-pub fn first_step(_t: &Arc<Task>, _ctx: &mut Context) {}
-
-/// Ends the calling task. Never returns.
-pub fn exit_task(_t: &Arc<Task>) -> ! {
-    crate::pal().exit()
-}
-
-/// Ends the task's whole process with a `wait(2)` status: marks every thread for exit, the
-/// caller's included. Returns; the exit happens on the way to the application.
-pub fn exit_group(_t: &Task, _wait_status: i32) {}
-
-/// As [`exit_group`] for any process (`SIGKILL`, fatal signals).
-pub fn kill_process(_p: &Process, _wait_status: i32) {}
-
-/// Tells the parent that the child's state changed: SIGCHLD (unless it does not want it) and a
-/// wake-up of its waiters. `code` is `CLD_*`, `status` the exit code or signal.
-pub fn notify_parent(_p: &Process, _code: i32, _status: i32) {}
-
 /// The task with a thread id.
 pub fn find_task(tid: i32) -> Option<Arc<Task>> {
     crate::kernel().tasks.lock().get(&tid).cloned()
@@ -53,9 +48,4 @@ pub fn find_task(tid: i32) -> Option<Arc<Task>> {
 /// The process with a process id, zombies included.
 pub fn find_process(pid: i32) -> Option<Arc<Process>> {
     crate::kernel().processes.lock().get(&pid).cloned()
-}
-
-/// Starts the first program as the configuration says, and a tiny init before it if asked.
-pub fn start_first() -> Result<()> {
-    Err(crate::Errno::ENOSYS)
 }

@@ -50,6 +50,14 @@ pub struct Task {
     pub name: Mutex<[u8; 16]>,
     /// `set_tid_address(2)`: zeroed and woken at exit.
     pub clear_child_tid: AtomicUsize,
+    /// Where the new thread writes its id (`CLONE_CHILD_SETTID`), 0 once done.
+    pub set_child_tid: AtomicUsize,
+    /// The `wait(2)` status of `_exit(2)`, if this is the last thread.
+    pub exit_code: AtomicI32,
+    /// The program that this task's new platform thread is to load.
+    pub exec_plan: Mutex<Option<Box<super::exec::Plan>>>,
+    /// `ioprio_set(2)`.
+    pub io_priority: AtomicU32,
     /// `set_robust_list(2)` head.
     pub robust_list: AtomicUsize,
     /// The vfork parent to release when this task execs or exits.
@@ -96,6 +104,10 @@ impl Task {
             signals,
             name: Mutex::new(name),
             clear_child_tid: AtomicUsize::new(0),
+            set_child_tid: AtomicUsize::new(0),
+            exit_code: AtomicI32::new(0),
+            exec_plan: Mutex::new(None),
+            io_priority: AtomicU32::new(0),
             robust_list: AtomicUsize::new(0),
             vfork_done: Mutex::new(None),
             vfork_pending: AtomicBool::new(false),
@@ -282,6 +294,23 @@ pub struct Process {
     pub dumpable: AtomicI32,
     /// `PR_SET_PDEATHSIG`.
     pub death_signal: AtomicI32,
+    /// Real user id when last seen, for siginfo of a process that is gone.
+    pub last_uid: AtomicU32,
+    /// `personality(2)`.
+    pub personality: AtomicU32,
+    /// `membarrier(2)` registrations.
+    pub membarrier: AtomicU32,
+    /// It runs in another process's memory.
+    pub shares_memory: AtomicBool,
+    /// `PR_SET_THP_DISABLE`.
+    pub thp_disabled: AtomicBool,
     /// Interval timers and POSIX timers.
     pub timers: crate::time::ProcessTimers,
+}
+
+impl Process {
+    /// Others of the same user may look into it, `prctl(2)` PR_SET_DUMPABLE.
+    pub fn is_dumpable(&self) -> bool {
+        self.dumpable.load(Ordering::Relaxed) == 1
+    }
 }

@@ -108,6 +108,15 @@ impl TaskSignals {
         Self::new(s.blocked, altstack)
     }
 
+    /// For the task that continues in `old`'s place when a thread that is not the leader execs:
+    /// mask and pending signals go on.
+    pub fn for_exec(old: &TaskSignals) -> Self {
+        let mut s = old.state.lock();
+        let new = Self::new(s.blocked, AltStack::NONE);
+        new.state.lock().pending = core::mem::take(&mut s.pending);
+        new
+    }
+
     /// The blocked signals.
     pub fn blocked(&self) -> SigSet {
         self.state.lock().blocked

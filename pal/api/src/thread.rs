@@ -36,7 +36,10 @@ pub trait Threads {
     fn spawn(&self, how: Spawn, start: Start) -> Result<ThreadId>;
     /// Makes a thread that only runs [`Kernel::service`].
     fn spawn_service(&self) -> Result<()>;
-    /// Ends the calling thread; its address space goes with its last thread. The token is not
+    /// No [`Threads::kick`] reaches the calling thread through `park` any more; the place may then
+    /// be given to another thread or go away.
+    fn detach(&self, park: &crate::Park);
+    /// Ends the calling thread, whose place was detached; its address space goes with its last thread. The token is not
     /// used again.
     fn exit(&self) -> !;
     /// Makes `thread` enter the kernel soon ([`Kernel::interrupt`]) if it runs application code,

@@ -205,13 +205,13 @@ impl Threads for LinuxPal {
         clone(SHARED, b).map(|_| ())
     }
 
+    fn detach(&self, park: &Park) {
+        park.thread.store(0, Ordering::Release);
+    }
+
     fn exit(&self) -> ! {
         let b = block();
         trap::set_mask(!0);
-        // SAFETY: null, or the place that outlives the thread.
-        if let Some(park) = unsafe { b.park.as_ref() } {
-            park.thread.store(0, Ordering::Release);
-        }
         // SAFETY: traps are held back, and the stub uses no stack once the slot is free.
         unsafe { host::bastide_host_exit(&raw const USED[slot_index(b)] as usize) }
     }

@@ -42,6 +42,7 @@ fn compare(case: &Case) -> Result<(), Failed> {
 
     let mut difference = String::new();
     if expected != found {
+        difference += &first_difference(&expected, &found);
         difference += &format!("natively {expected:?}\n\nunder Bastide {found:?}\n");
     }
     if case.keep && expected_files != found_files {
@@ -56,6 +57,28 @@ fn compare(case: &Case) -> Result<(), Failed> {
     } else {
         Err(difference.into())
     }
+}
+
+/// The first line that differs, to spare a reader the search for it.
+fn first_difference(expected: &Outcome, found: &Outcome) -> String {
+    let streams = [
+        ("stdout", &expected.stdout, &found.stdout),
+        ("stderr", &expected.stderr, &found.stderr),
+    ];
+    for (name, expected, found) in streams {
+        let (mut native, mut inside) = (expected.lines(), found.lines());
+        for number in 1.. {
+            match (native.next(), inside.next()) {
+                (None, None) => break,
+                (a, b) if a == b => {}
+                (a, b) => {
+                    let (a, b) = (a.unwrap_or("its end"), b.unwrap_or("its end"));
+                    return format!("{name} differs in line {number}:\n  - {a}\n  + {b}\n\n");
+                }
+            }
+        }
+    }
+    String::new()
 }
 
 fn outcome(mut command: Command, case: &Case, scratch: &Scratch) -> (Outcome, String) {

@@ -1,14 +1,15 @@
-//! A mock platform for unit tests: real time, threads' own parking, no host files, no memory to
+//! A mock platform for unit tests: real time, threads' own parking, the machine's files, no memory to
 //! map. [`task`] makes a process to run system calls with.
 
 #![allow(dead_code)]
+
+pub mod host;
 
 use crate::fs::{FdTable, FsInfo};
 use crate::process::{Creds, Task};
 use alloc::sync::Arc;
 use alloc::vec::Vec;
 use bastide_pal::boot::{BootConfig, Network};
-use bastide_pal::file::{HostDirent, HostSetAttr, HostStatFs};
 use bastide_pal::*;
 use core::sync::atomic::{AtomicI32, AtomicU32, Ordering};
 use std::time::{Duration, Instant, SystemTime};
@@ -195,64 +196,6 @@ impl Threads for Mock {
     fn vector_reset(&self, _: &mut Context) {}
     fn set_affinity(&self, _: ThreadId, _: &[u64]) -> Result<()> {
         Ok(())
-    }
-}
-
-impl HostFiles for Mock {
-    fn open(&self, _: HostFd, _: &[u8], _: u32, _: u32) -> Result<HostFd> {
-        Err(ENOSYS)
-    }
-    fn close(&self, _: HostFd) {}
-    fn read(&self, _: HostFd, _: &[IoVec], _: Option<u64>) -> Result<usize> {
-        Err(ENOSYS)
-    }
-    fn write(&self, _: HostFd, _: &[IoVec], _: Option<u64>) -> Result<usize> {
-        Err(ENOSYS)
-    }
-    fn seek(&self, _: HostFd, _: u64, _: u32) -> Result<u64> {
-        Err(ENOSYS)
-    }
-    fn stat(&self, _: HostFd, _: &[u8]) -> Result<HostStat> {
-        Err(ENOSYS)
-    }
-    fn statfs(&self, _: HostFd) -> Result<HostStatFs> {
-        Err(ENOSYS)
-    }
-    fn set_attr(&self, _: HostFd, _: &[u8], _: &HostSetAttr) -> Result<()> {
-        Err(ENOSYS)
-    }
-    fn read_dir(&self, _: HostFd) -> Result<Vec<HostDirent>> {
-        Err(ENOSYS)
-    }
-    fn read_link(&self, _: HostFd, _: &[u8]) -> Result<Vec<u8>> {
-        Err(ENOSYS)
-    }
-    fn mkdir(&self, _: HostFd, _: &[u8], _: u32) -> Result<()> {
-        Err(ENOSYS)
-    }
-    fn mknod(&self, _: HostFd, _: &[u8], _: u32, _: u64) -> Result<()> {
-        Err(ENOSYS)
-    }
-    fn symlink(&self, _: HostFd, _: &[u8], _: &[u8]) -> Result<()> {
-        Err(ENOSYS)
-    }
-    fn link(&self, _: HostFd, _: &[u8], _: HostFd, _: &[u8]) -> Result<()> {
-        Err(ENOSYS)
-    }
-    fn unlink(&self, _: HostFd, _: &[u8], _: bool) -> Result<()> {
-        Err(ENOSYS)
-    }
-    fn rename(&self, _: HostFd, _: &[u8], _: HostFd, _: &[u8], _: u32) -> Result<()> {
-        Err(ENOSYS)
-    }
-    fn fsync(&self, _: HostFd, _: bool) -> Result<()> {
-        Err(ENOSYS)
-    }
-    fn fallocate(&self, _: HostFd, _: u32, _: u64, _: u64) -> Result<()> {
-        Err(ENOSYS)
-    }
-    fn tty_ioctl(&self, _: HostFd, _: u32, _: &mut [u8]) -> Result<usize> {
-        Err(ENOSYS)
     }
 }
 

@@ -17,6 +17,8 @@
 mod dir;
 mod file;
 mod inode;
+#[cfg(test)]
+mod tests;
 
 use super::inode::new_dev;
 use super::{FileSystem, HostHandle, Inode, Kind, Stat, StatFs};

@@ -118,7 +118,22 @@ impl Mm {
     /// Advice that needs no user memory.
     fn advise(&self, start: usize, end: usize, advice: u32) -> Result<()> {
         let mut s = self.state.lock();
-        let done = s.each(start, end, |s, a, b| s.advise_one(a, b, advice));
+        let discards = matches!(
+            advice,
+            MADV_FREE | MADV_DONTNEED | MADV_DONTNEED_LOCKED | MADV_DONTFORK | MADV_WIPEONFORK
+        );
+        let done = s.each(start, end, |s, a, b| {
+            // Sealed memory that may not be written may not be zeroed this way either.
+            let v = s.map.find(a).ok_or(Errno::ENOMEM)?;
+            if discards
+                && v.flags.contains(VmFlags::SEALED)
+                && v.is_private_anon()
+                && !v.prot.contains(Prot::WRITE)
+            {
+                return Err(Errno::EPERM);
+            }
+            s.advise_one(a, b, advice)
+        });
         s.map.merge(start, end);
         done
     }

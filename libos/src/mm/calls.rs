@@ -163,6 +163,20 @@ pub fn sys_mprotect(t: &Arc<Task>, addr: usize, len: usize, prot: u32) -> SysRes
         .map(|()| 0)
 }
 
+/// `mseal(2)`. EINVAL, ENOMEM.
+pub fn sys_mseal(t: &Arc<Task>, start: usize, len: usize, flags: u64) -> SysResult {
+    if flags != 0 || start % PAGE != 0 {
+        return Err(Errno::EINVAL);
+    }
+    let end = page_up(len)
+        .and_then(|n| start.checked_add(n))
+        .ok_or(Errno::EINVAL)?;
+    if start != end {
+        t.mm().seal(start, end)?;
+    }
+    Ok(0)
+}
+
 /// `pkey_mprotect(2)` on a processor without protection keys: EINVAL for any key but -1.
 pub fn sys_pkey_mprotect(
     t: &Arc<Task>,

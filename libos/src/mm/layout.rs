@@ -49,6 +49,7 @@ impl State {
         let (old_end, new_end) = (page_up(now)?, page_up(to)?);
         if new_end <= old_end {
             if new_end < old_end {
+                self.check_seals(new_end, old_end).ok()?;
                 self.unmap(new_end, old_end, true, gone).ok()?;
             }
         } else {

@@ -29,7 +29,7 @@ mod vma;
 
 pub use extents::Run;
 pub use object::{Budget, Mapped, PageObject};
-pub use vma::{Memory, VmFlags, Vma};
+pub use vma::VmFlags;
 
 use crate::fs::{File, Mappable};
 use crate::process::task::{RLIMIT_AS, RLIMIT_DATA, RLIMIT_MEMLOCK, RLIMIT_STACK};
@@ -42,6 +42,7 @@ use bastide_base::user::USER_END;
 use bastide_pal::{MapSource, Prot};
 use core::sync::atomic::{AtomicU64, Ordering};
 use map::{MAX_MAPS, MIN_ADDR, VmaMap};
+use vma::{Memory, Vma};
 
 /// What a new mapping is made of.
 #[derive(Clone)]
@@ -236,6 +237,7 @@ impl Mm {
             s.check_lock(limits, pages)?;
         }
         if replaced > 0 {
+            s.check_seals(addr, addr + len)?;
             // A mapping of the whole range replaces what the host has; a sparse one does not.
             let sparse = matches!(v.memory, Memory::Pages { .. });
             s.unmap(addr, addr + len, sparse, &mut gone)?;
@@ -282,7 +284,9 @@ impl Mm {
         let len = page_up(len).filter(|&n| n > 0).ok_or(Errno::EINVAL)?;
         let mut gone = Vec::new();
         let mut s = self.state.lock();
-        let done = s.unmap(addr, addr + len, true, &mut gone);
+        let done = s
+            .check_seals(addr, addr + len)
+            .and_then(|()| s.unmap(addr, addr + len, true, &mut gone));
         drop(s);
         drop(gone);
         done

@@ -197,6 +197,7 @@ impl State {
         let (fixed, keep) = (flags & FIXED != 0, flags & DONTUNMAP != 0);
         let v = self.map.find(addr).ok_or(Errno::EFAULT)?;
         let old_end = addr.checked_add(old).ok_or(Errno::EINVAL)?;
+        self.check_seals(addr, old_end.max(addr + 1))?;
         if fixed || keep {
             if new_addr % PAGE != 0 || new > USER_END || new_addr > USER_END - new {
                 return Err(Errno::EINVAL);
@@ -214,6 +215,7 @@ impl State {
                 if !self.map.allowed(new_addr, new) {
                     return Err(Errno::EINVAL);
                 }
+                self.check_seals(new_addr, new_addr + new)?;
                 self.unmap(new_addr, new_addr + new, true, gone)?;
             }
             if old > new {

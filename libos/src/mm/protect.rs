@@ -71,6 +71,19 @@ impl State {
         if hole { Err(Errno::ENOMEM) } else { Ok(()) }
     }
 
+    /// Nothing in `start..end` is sealed; EPERM.
+    pub(super) fn check_seals(&self, start: usize, end: usize) -> Result<()> {
+        let sealed = |at: &usize| {
+            self.map
+                .find(*at)
+                .is_some_and(|v| v.flags.contains(VmFlags::SEALED))
+        };
+        if self.map.touching(start, end).iter().any(sealed) {
+            return Err(Errno::EPERM);
+        }
+        Ok(())
+    }
+
     /// Changes the flags of `start..end`, which lies in one mapping.
     pub(super) fn flag_one(
         &mut self,
@@ -117,6 +130,7 @@ impl Mm {
         } else if first.start > start {
             return Err(Errno::ENOMEM);
         }
+        s.check_seals(start, end)?;
         let mut at = start;
         let mut done = Ok(());
         while at < end {
@@ -171,6 +185,19 @@ impl Mm {
             done = s.flag_one(at, stop, flags, all);
             at = stop;
         }
+        s.map.merge(start, end);
+        done
+    }
+
+    /// Seals the mappings of a range, `mseal(2)`; ENOMEM if something is not mapped.
+    pub fn seal(&self, start: usize, end: usize) -> Result<()> {
+        let mut s = self.state.lock();
+        if !s.map.covers(start, end) {
+            return Err(Errno::ENOMEM);
+        }
+        let done = s.each(start, end, |s, a, b| {
+            s.flag_one(a, b, VmFlags::SEALED, VmFlags::empty())
+        });
         s.map.merge(start, end);
         done
     }

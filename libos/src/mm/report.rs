@@ -1,7 +1,7 @@
 //! What `/proc/pid/maps`, `smaps`, `statm` and `status` say of an address space.
 
 use super::Mm;
-use super::vma::{Memory, VmFlags};
+use super::vma::{Memory, VmFlags, Vma};
 use crate::Task;
 use crate::fs::File;
 use alloc::string::String;
@@ -179,7 +179,7 @@ impl Mm {
         let (resident, resident_file) = self.resident_bytes(own);
         let s = self.state.lock();
         let bytes = |pages: usize| (pages * PAGE) as u64;
-        let sum = |of: &dyn Fn(&super::Vma) -> bool| {
+        let sum = |of: &dyn Fn(&Vma) -> bool| {
             s.map.iter().filter(|v| of(v)).map(|v| v.len() as u64).sum()
         };
         Sizes {
@@ -297,6 +297,7 @@ fn flag_names(m: &MapInfo) -> String {
         (VmFlags::DONTDUMP, "dd"),
         (VmFlags::HUGEPAGE, "hg"),
         (VmFlags::NOHUGEPAGE, "nh"),
+        (VmFlags::SEALED, "sl"),
     ] {
         add(m.flags.contains(flag), name);
     }

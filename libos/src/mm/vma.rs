@@ -35,6 +35,8 @@ bitflags::bitflags! {
         const HUGEPAGE = 0x400;
         /// `MADV_NOHUGEPAGE`.
         const NOHUGEPAGE = 0x800;
+        /// `mseal(2)`: must not be unmapped, moved or change its rights.
+        const SEALED = 0x1000;
     }
 }
 

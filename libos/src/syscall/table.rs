@@ -435,6 +435,7 @@ pub static TABLE: &[Entry] = &[
         &h(calls::sys_pkey_free),
         Refused("EINVAL: there is no key to free"),
     ),
+    e(462, "mseal", "ptr,size,hex", &h(calls::sys_mseal), Full),
     // processes
     e(
         24,

@@ -12,6 +12,7 @@ const MAP_SHARED: usize = 1;
 const MAP_PRIVATE: usize = 2;
 const MAP_FIXED: usize = 0x10;
 const MAP_ANONYMOUS: usize = 0x20;
+const MAP_NORESERVE: usize = 0x4000;
 const EINVAL: Error = Error(22);
 
 /// Refuses a range that is not application memory: the last line of defence of the region.
@@ -36,7 +37,12 @@ impl AddressSpace for LinuxPal {
         outside(addr, len)?;
         let kind = |shared| if shared { MAP_SHARED } else { MAP_PRIVATE } | MAP_FIXED;
         let (flags, fd, offset) = match source {
-            MapSource::Anon => (MAP_PRIVATE | MAP_FIXED | MAP_ANONYMOUS, -1, 0),
+            // The kernel has decided whether so much memory may be promised.
+            MapSource::Anon => (
+                MAP_PRIVATE | MAP_FIXED | MAP_ANONYMOUS | MAP_NORESERVE,
+                -1,
+                0,
+            ),
             MapSource::Kernel { addr: from, shared } => {
                 if from < BASE || from.checked_add(len).is_none_or(|e| e > END) {
                     return Err(EINVAL);

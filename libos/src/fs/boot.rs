@@ -35,9 +35,9 @@ fn mount_one(m: &boot::Mount) -> Result<()> {
             let lower = hostfs::new(lower, true)?;
             (overlay::new(lower, memory(0, 0o755))?, b"overlay")
         }
-        Source::Dev => (devfs::new()?, b"dev"),
-        Source::Proc => (memory(0, 0o555), b"proc"),
-        Source::Sys => (memory(0, 0o555), b"sysfs"),
+        Source::Dev => (special(b"devtmpfs")?, b"dev"),
+        Source::Proc => (special(b"proc")?, b"proc"),
+        Source::Sys => (special(b"sysfs")?, b"sysfs"),
     };
     let mut flags = RELATIME;
     if m.read_only {
@@ -68,6 +68,15 @@ fn mount_one(m: &boot::Mount) -> Result<()> {
         }
     }
     Ok(())
+}
+
+/// A file system that the kernel itself makes up, by its name in `mount(2)`; ENODEV.
+pub fn special(name: &[u8]) -> Result<Arc<dyn FileSystem>> {
+    match name {
+        b"devtmpfs" => devfs::new(),
+        b"proc" | b"sysfs" => Ok(memory(0, 0o555)),
+        _ => Err(Errno::ENODEV),
+    }
 }
 
 fn memory(size: u64, mode: u32) -> Arc<dyn FileSystem> {

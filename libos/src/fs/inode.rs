@@ -136,6 +136,10 @@ pub trait FileSystem: Send + Sync {
     fn sync(&self) -> Result<()> {
         Ok(())
     }
+    /// Itself, for file systems with options of their own.
+    fn as_any(&self) -> &dyn Any {
+        &()
+    }
     /// Names may change behind our back (the host's do): look up again each time.
     fn volatile(&self) -> bool {
         false

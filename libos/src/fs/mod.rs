@@ -24,6 +24,7 @@ pub mod ioctl;
 pub mod lease;
 pub mod locks;
 pub mod mount;
+pub mod mounting;
 pub mod names;
 pub mod notify;
 pub mod open;
@@ -42,6 +43,7 @@ pub mod times;
 pub mod tmpfs;
 pub mod tty;
 pub mod walk;
+pub mod xattr;
 
 pub use boot::{first_files, first_places, mount_all};
 pub use fd::{Fd, FdFlags, FdTable};

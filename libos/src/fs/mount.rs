@@ -204,6 +204,16 @@ pub fn subtree(m: &Arc<Mount>) -> Vec<Arc<Mount>> {
     found
 }
 
+/// EBUSY if a mount is in use by more than `held` references of the caller's.
+pub fn is_busy(m: &Arc<Mount>, held: usize) -> Result<()> {
+    // The table refers to it twice.
+    if Arc::strong_count(m) > held + 2 {
+        Err(Errno::EBUSY)
+    } else {
+        Ok(())
+    }
+}
+
 /// Takes a mount (lazily: with all below it) out of the tree. EBUSY if it is in use by more than
 /// `held` references of the caller's, EINVAL if it is the root or not in the tree.
 pub fn detach(m: &Arc<Mount>, lazy: bool, held: usize) -> Result<()> {
@@ -214,9 +224,8 @@ pub fn detach(m: &Arc<Mount>, lazy: bool, held: usize) -> Result<()> {
         if m.place.lock().is_none() {
             return Err(Errno::EINVAL);
         }
-        // The table refers to it twice.
-        if !lazy && Arc::strong_count(m) > held + 2 {
-            return Err(Errno::EBUSY);
+        if !lazy {
+            is_busy(m, held)?;
         }
         gone.extend(unlink(&mut table, m));
         for below in all.iter().skip(1) {
@@ -244,6 +253,26 @@ pub fn relocate(m: &Arc<Mount>, to: Path) -> Result<()> {
     };
     drop(old);
     Ok(())
+}
+
+/// Makes a mount the root of everything, and puts the old root at `put_old` (`pivot_root(2)`).
+/// Returns the old root. EINVAL if the mount is the root already.
+pub fn pivot(new: &Arc<Mount>, put_old: Path) -> Result<Arc<Mount>> {
+    let mut table = TABLE.write();
+    let Some(old) = table.list.first().cloned() else {
+        return Err(Errno::EINVAL);
+    };
+    if Arc::ptr_eq(&old, new) {
+        return Err(Errno::EINVAL);
+    }
+    let was = unlink(&mut table, new);
+    table.list.insert(0, new.clone());
+    put_old.dentry.set(dentry::MOUNTPOINT, true);
+    table.at.insert(key(&put_old), old.clone());
+    *old.place.lock() = Some(put_old);
+    drop(table);
+    drop(was);
+    Ok(old)
 }
 
 /// Something is mounted on this dentry: it can be neither removed nor renamed (EBUSY).

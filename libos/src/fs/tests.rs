@@ -1,6 +1,9 @@
 //! The calls on names, attributes, descriptors and locks, in an in-memory tree.
 
-use super::{attr, copy, desc, dir, fcntl, locks, names, open, rename, rw, size, stat, times};
+use super::{
+    attr, copy, desc, dir, fcntl, locks, mounting, names, open, rename, rw, size, stat, times,
+    xattr,
+};
 use crate::abi::fs::{Flock, StatBuf, Timespec};
 use crate::abi::raw::general::*;
 use crate::process::Creds;
@@ -329,4 +332,76 @@ fn copies_stay_in_the_kernel() {
         copy::sys_copy_file_range(&t, a, addr(&zero), a, addr(&off), 11, 0),
         Err(Errno::EINVAL)
     );
+}
+
+#[test]
+fn file_systems_are_mounted_and_bound() {
+    let t = task();
+    mkdir(&t, "/m").unwrap();
+    mkdir(&t, "/b").unwrap();
+    touch(&t, "/m/below");
+    let none = UserAddr(0);
+    let mount = |src: &str, at: &str, kind: &str, flags: u32| {
+        let (s, a, k) = (cstr(src), cstr(at), cstr(kind));
+        mounting::sys_mount(&t, s.addr(), a.addr(), k.addr(), flags.into(), none)
+    };
+    let umount = |at: &str| mounting::sys_umount2(&t, cstr(at).addr(), 0);
+    assert_eq!(mount("x", "/m", "ext4", 0), Err(Errno::ENODEV));
+    assert_eq!(umount("/m"), Err(Errno::EINVAL));
+    mount("x", "/m", "tmpfs", 0).unwrap();
+    assert_eq!(stat(&t, "/m/below").unwrap_err(), Errno::ENOENT);
+    assert_ne!(stat(&t, "/m").unwrap().dev, stat(&t, "/").unwrap().dev);
+    let fd = open(&t, "/m/f", O_CREAT | O_RDWR).unwrap();
+    assert_eq!(
+        stat(&t, "/m/../b").unwrap().ino,
+        stat(&t, "/b").unwrap().ino
+    );
+    assert_eq!(rename(&t, "/m/f", "/b/f", 0), Err(Errno::EXDEV));
+    assert_eq!(rmdir(&t, "/m"), Err(Errno::EBUSY));
+    assert_eq!(umount("/m"), Err(Errno::EBUSY));
+    assert_eq!(
+        mount("x", "/m", "", MS_REMOUNT | MS_RDONLY),
+        Err(Errno::EBUSY)
+    );
+    desc::sys_close(&t, fd).unwrap();
+    mount("/m", "/b", "", MS_BIND).unwrap();
+    assert_eq!(stat(&t, "/b/f").unwrap().mode, 0o100644);
+    umount("/b").unwrap();
+    mount("x", "/m", "", MS_REMOUNT | MS_RDONLY).unwrap();
+    assert_eq!(open(&t, "/m/g", O_CREAT | O_RDWR), Err(Errno::EROFS));
+    assert_eq!(open(&t, "/m/f", O_RDWR), Err(Errno::EROFS));
+    assert_eq!(mkdir(&t, "/m/f"), Err(Errno::EEXIST));
+    umount("/m").unwrap();
+    assert_eq!(stat(&t, "/m/below").unwrap().mode, 0o100644);
+    rmdir(&t, "/b").unwrap();
+}
+
+#[test]
+fn extended_attributes_are_kept() {
+    let t = task();
+    touch(&t, "/f");
+    let (path, name) = (cstr("/f"), cstr("user.colour"));
+    let set = |name: &str, flags| {
+        let v = b"green";
+        xattr::sys_setxattr(&t, path.addr(), cstr(name).addr(), addr(v), 5, flags)
+    };
+    set("user.colour", XATTR_CREATE).unwrap();
+    assert_eq!(set("user.colour", XATTR_CREATE), Err(Errno::EEXIST));
+    assert_eq!(set("user.size", XATTR_REPLACE), Err(Errno::ENODATA));
+    assert_eq!(set("other.size", 0), Err(Errno::EOPNOTSUPP));
+    assert_eq!(set("", 0), Err(Errno::ERANGE));
+    let buf = [0u8; 32];
+    let get = |size| xattr::sys_getxattr(&t, path.addr(), name.addr(), addr(&buf), size);
+    assert_eq!(
+        (get(0), get(4), get(32)),
+        (Ok(5), Err(Errno::ERANGE), Ok(5))
+    );
+    assert_eq!(&buf[..5], b"green");
+    assert_eq!(
+        xattr::sys_listxattr(&t, path.addr(), addr(&buf), 32),
+        Ok(12)
+    );
+    assert_eq!(&buf[..12], b"user.colour\0");
+    xattr::sys_removexattr(&t, path.addr(), name.addr()).unwrap();
+    assert_eq!(get(32), Err(Errno::ENODATA));
 }

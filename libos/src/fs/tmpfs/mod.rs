@@ -20,6 +20,7 @@ use alloc::sync::{Arc, Weak};
 use alloc::vec::Vec;
 use bastide_base::pages::PAGE;
 use bastide_base::sync::{Mutex, Once};
+use core::any::Any;
 use core::sync::atomic::{AtomicU64, Ordering};
 
 /// `TMPFS_MAGIC`.
@@ -193,6 +194,10 @@ impl FileSystem for Tmpfs {
 
     fn root(&self) -> Arc<dyn Inode> {
         self.root.clone()
+    }
+
+    fn as_any(&self) -> &dyn Any {
+        self
     }
 
     fn statfs(&self) -> Result<StatFs> {

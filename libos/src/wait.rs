@@ -150,6 +150,9 @@ pub struct PollTable {
     pub registrations: Vec<Registration>,
     /// Host descriptors to listen to beside them.
     pub hosts: Vec<(HostFd, Events)>,
+    /// What the poller waits for: a host descriptor that is ready for something else must not end
+    /// its sleep again and again.
+    pub wanted: Events,
 }
 
 impl PollTable {
@@ -160,6 +163,7 @@ impl PollTable {
             exclusive: false,
             registrations: Vec::new(),
             hosts: Vec::new(),
+            wanted: POLLALL,
         }
     }
 
@@ -177,9 +181,9 @@ impl PollTable {
             .push(q.register(self.waker.clone(), self.exclusive));
     }
 
-    /// Listens to a host descriptor.
+    /// Listens to a host descriptor, for those of `events` that the poller waits for.
     pub fn listen_host(&mut self, fd: HostFd, events: Events) {
-        self.hosts.push((fd, events));
+        self.hosts.push((fd, events & self.wanted));
     }
 }
 

@@ -40,7 +40,10 @@ fn check(
             Subject::Nothing => 0,
             Subject::Closed => POLLNVAL,
             Subject::Open(f, wanted) => {
-                let table = table.as_deref_mut().filter(|_| count == 0);
+                let mut table = table.as_deref_mut().filter(|_| count == 0);
+                if let Some(table) = &mut table {
+                    table.wanted = wanted | POLLERR | POLLHUP;
+                }
                 f.poll(table) & (wanted | POLLERR | POLLHUP)
             }
         };

@@ -41,7 +41,12 @@ fn check(
 ) -> Option<usize> {
     let mut count = 0;
     for s in subjects {
-        let ready = s.file.poll(table.as_deref_mut().filter(|_| count == 0));
+        let mut table = table.as_deref_mut().filter(|_| count == 0);
+        if let Some(table) = &mut table {
+            let sets = MEANING.iter().zip(s.sets).filter(|(_, on)| *on);
+            table.wanted = sets.fold(0, |all, (ev, _)| all | ev);
+        }
+        let ready = s.file.poll(table);
         for (i, set) in out.iter_mut().enumerate() {
             if s.sets[i]
                 && ready & MEANING[i] != 0

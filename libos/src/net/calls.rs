@@ -3,9 +3,8 @@
 use super::address;
 use super::options::{self, OptionValue};
 use super::socket::{self, Socket, SocketFile};
-use super::unix;
+use super::{inet, unix};
 use crate::fs::{FdFlags, File};
-use crate::process::creds::CAP_NET_RAW;
 use crate::user::{self, UserAddr};
 use crate::{Errno, Result, SysResult, Task};
 use alloc::sync::Arc;
@@ -48,7 +47,7 @@ fn split_type(kind: u32) -> Result<(u32, u32)> {
 }
 
 /// Checks a combination for AF_INET or AF_INET6 and returns the protocol it means.
-fn internet_protocol(t: &Task, kind: u32, protocol: u32) -> Result<u32> {
+fn internet_protocol(kind: u32, protocol: u32) -> Result<u32> {
     const TCP: u32 = 6;
     const UDP: u32 = 17;
     const MAX: u32 = 263;
@@ -63,10 +62,7 @@ fn internet_protocol(t: &Task, kind: u32, protocol: u32) -> Result<u32> {
         }
         (SOCK_RAW, 0) => Err(Errno::EPROTONOSUPPORT),
         // Raw packets never cross the wall, whatever the capabilities inside.
-        (SOCK_RAW, _) => {
-            let _ = t.creds().capable(CAP_NET_RAW);
-            Err(Errno::EPERM)
-        }
+        (SOCK_RAW, _) => Err(Errno::EPERM),
         (SOCK_DGRAM, 1 | 58) => Err(Errno::EACCES),
         (SOCK_STREAM | SOCK_DGRAM, _) => Err(Errno::EPROTONOSUPPORT),
         _ => Err(Errno::ESOCKTNOSUPPORT),
@@ -85,8 +81,8 @@ fn create(t: &Task, domain: i32, kind: u32, protocol: i32) -> Result<Arc<dyn Soc
     match domain {
         AF_UNIX => unix::create(t, kind, wanted.map_err(|_| Errno::EPROTONOSUPPORT)?),
         AF_INET | AF_INET6 => {
-            let _protocol = internet_protocol(t, kind, wanted.map_err(|_| Errno::EINVAL)?)?;
-            Err(Errno::EAFNOSUPPORT)
+            let protocol = internet_protocol(kind, wanted.map_err(|_| Errno::EINVAL)?)?;
+            inet::create(t, domain, kind, protocol)
         }
         _ => Err(Errno::EAFNOSUPPORT),
     }

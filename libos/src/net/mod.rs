@@ -7,6 +7,7 @@
 
 mod address;
 pub mod calls;
+mod inet;
 mod ioctl;
 pub mod msg;
 mod options;

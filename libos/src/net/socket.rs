@@ -2,7 +2,7 @@
 //! and the open file.
 
 use super::Address;
-use super::options::OptionValue;
+pub use super::options::OptionValue;
 use super::scm::Rights;
 use crate::fs::{File, FileOps, Stat};
 use crate::process::Creds;

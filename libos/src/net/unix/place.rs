@@ -1,7 +1,7 @@
 //! Socket files: where the file system and Unix names meet.
 
 use crate::fs::walk::{self, Look};
-use crate::fs::{Kind, Path, perm};
+use crate::fs::{Kind, Path, names, perm};
 use crate::{Errno, Result, Task};
 use bastide_abi::raw::general::AT_FDCWD;
 
@@ -23,8 +23,11 @@ impl Place {
 }
 
 /// Makes a socket file for `bind(2)`: EADDRINUSE if there is something already.
-pub fn create(_t: &Task, _path: &[u8]) -> Result<Place> {
-    Err(Errno::EACCES)
+pub fn create(t: &Task, path: &[u8]) -> Result<Place> {
+    match names::make_node(t, AT_FDCWD, path, Kind::Socket.bits() | 0o777, 0) {
+        Err(Errno::EEXIST) => Err(Errno::EADDRINUSE),
+        r => Place::of(r?),
+    }
 }
 
 /// Finds a socket file for `connect(2)`: EACCES without permission to write, ECONNREFUSED if it

@@ -1,0 +1,489 @@
+//! Sockets of the host: TCP and UDP to the outside.
+//!
+//! The host's descriptors never block; a call that may wait sleeps on the descriptor together
+//! with the task's own sleeping place. Data goes straight between the application's memory and
+//! the host. Everything the host says is checked or cut to what was asked for.
+
+use crate::fs::HostHandle;
+use crate::net::scm;
+use crate::net::socket::{Common, Incoming, OptionValue, Outgoing, Patience, Socket, broken_pipe};
+use crate::process::creds::CAP_NET_BIND_SERVICE;
+use crate::uio::{IoDst, IoSrc};
+use crate::user::{self, UserAddr};
+use crate::wait::{
+    Events, POLLERR, POLLHUP, POLLIN, POLLOUT, POLLPRI, POLLRDBAND, POLLRDHUP, POLLRDNORM,
+    POLLWRBAND, POLLWRNORM, PollTable,
+};
+use crate::{Errno, Result, SysResult, Task, host_error, pal};
+use alloc::sync::Arc;
+use alloc::{vec, vec::Vec};
+use bastide_abi::net::CMsgHdr;
+use bastide_abi::raw::ioctl::{FIONREAD, TIOCOUTQ};
+use bastide_abi::raw::net::*;
+use bastide_base::pages::PAGE;
+use bastide_pal::net::Received;
+use bastide_pal::{HostFd, HostPoll, HostSockets, IoVec};
+use core::any::Any;
+use zerocopy::IntoBytes;
+
+/// What a host descriptor can tell.
+const EVENTS: Events = POLLIN
+    | POLLPRI
+    | POLLOUT
+    | POLLRDNORM
+    | POLLRDBAND
+    | POLLWRNORM
+    | POLLWRBAND
+    | POLLRDHUP
+    | POLLERR
+    | POLLHUP;
+/// Result flags of a receive that mean something to an application.
+const RESULT: u32 = MSG_OOB | MSG_CTRUNC | MSG_TRUNC | MSG_EOR | MSG_ERRQUEUE;
+/// Most control bytes taken from the host at a time.
+const CONTROL: usize = 8192;
+/// Bytes taken at a time on behalf of the kernel.
+const BOUNCE: usize = 32_768;
+
+/// A host socket.
+pub struct HostSocket {
+    common: Arc<Common>,
+    fd: HostHandle,
+}
+
+impl HostSocket {
+    /// Makes one of the kind that `common` tells.
+    pub fn new(common: Arc<Common>) -> Result<Arc<Self>> {
+        let fd = pal()
+            .socket(
+                common.domain as i32,
+                common.kind as i32,
+                common.protocol as i32,
+            )
+            .map_err(host_error)?;
+        Ok(Arc::new(HostSocket {
+            common,
+            fd: HostHandle(fd),
+        }))
+    }
+
+    fn fd(&self) -> HostFd {
+        self.fd.0
+    }
+
+    fn is_stream(&self) -> bool {
+        self.common.kind == SOCK_STREAM
+    }
+
+    /// Tries `op`, and again whenever the host says that one of `events` came, until it has
+    /// another answer than EAGAIN.
+    pub fn retry<T>(
+        &self,
+        t: &Task,
+        patience: Patience,
+        events: Events,
+        mut op: impl FnMut() -> Result<T>,
+    ) -> Result<T> {
+        match op() {
+            Err(Errno::EAGAIN) if !patience.none() => {}
+            r => return r,
+        }
+        let mut tried = true;
+        patience.wait_poll(t, |table| {
+            if let Some(table) = table {
+                table.listen_host(self.fd(), events);
+                return None;
+            }
+            if core::mem::take(&mut tried) {
+                return None;
+            }
+            match op() {
+                Err(Errno::EAGAIN) => None,
+                r => Some(r),
+            }
+        })?
+    }
+
+    /// What the host says of it now.
+    pub fn ready(&self) -> Events {
+        let mut p = [HostPoll {
+            fd: self.fd(),
+            events: EVENTS as u16,
+            revents: 0,
+        }];
+        pal().poll_now(&mut p);
+        u32::from(p[0].revents) & EVENTS
+    }
+
+    /// Has a poller listen to it.
+    pub fn listen_to(&self, table: &mut PollTable) {
+        table.listen_host(self.fd(), EVENTS);
+    }
+
+    /// `bind(2)` on the host.
+    pub fn bind_to(&self, addr: &[u8]) -> Result<()> {
+        pal().bind(self.fd(), addr).map_err(host_error)
+    }
+
+    /// `listen(2)` on the host.
+    pub fn listen_with(&self, backlog: u32) -> Result<()> {
+        pal().listen(self.fd(), backlog as i32).map_err(host_error)
+    }
+
+    /// One try to accept.
+    pub fn try_accept(&self) -> Result<Arc<HostSocket>> {
+        let mut addr = [0; crate::net::address::STORAGE];
+        let (fd, _) = pal().accept(self.fd(), &mut addr).map_err(host_error)?;
+        Ok(Arc::new(HostSocket {
+            common: self.common.inherit(),
+            fd: HostHandle(fd),
+        }))
+    }
+
+    /// One try to send; sends what the host takes.
+    fn try_send(
+        &self,
+        t: &Task,
+        src: &mut IoSrc<'_>,
+        addr: &[u8],
+        control: &[u8],
+        flags: u32,
+    ) -> Result<usize> {
+        let send = |iov: &[IoVec]| {
+            pal()
+                .send(self.fd(), iov, addr, control, flags)
+                .map_err(host_error)
+        };
+        let Some(mut pieces) = src.pieces() else {
+            let max = if self.is_stream() { BOUNCE } else { src.left() };
+            let buf = src.take_vec(max)?;
+            let sent = send(&[kernel_piece(&buf)]);
+            let n = *sent.as_ref().unwrap_or(&0);
+            src.rewind(buf.len().saturating_sub(n));
+            return sent;
+        };
+        let n = match send(&pieces) {
+            Err(Errno::EFAULT) => {
+                touch(t, &mut pieces, false, self.is_stream())?;
+                send(&pieces)?
+            }
+            r => r?,
+        };
+        src.advance(n);
+        Ok(n)
+    }
+
+    /// One try to receive. `addr` and `control` are filled; lengths in the answer are true.
+    pub fn try_recv(
+        &self,
+        t: &Task,
+        dst: &mut IoDst<'_>,
+        addr: &mut [u8],
+        control: &mut [u8],
+        flags: u32,
+    ) -> Result<Received> {
+        let Some(mut pieces) = dst.pieces() else {
+            let mut buf = vec![0u8; dst.left().min(BOUNCE)];
+            let piece = IoVec {
+                addr: buf.as_mut_ptr() as usize,
+                len: buf.len(),
+            };
+            let r = pal()
+                .recv(self.fd(), &[piece], addr, control, flags)
+                .map_err(host_error)?;
+            let n = r.len.min(buf.len());
+            if n > 0 {
+                dst.put(&buf[..n])?;
+            }
+            return Ok(r);
+        };
+        if !self.is_stream() {
+            // The host drops a datagram that it cannot store.
+            touch(t, &mut pieces, true, true)?;
+        }
+        let mut recv = |pieces: &[IoVec]| {
+            pal()
+                .recv(self.fd(), pieces, addr, control, flags)
+                .map_err(host_error)
+        };
+        let r = match recv(&pieces) {
+            Err(Errno::EFAULT) if self.is_stream() => {
+                touch(t, &mut pieces, true, true)?;
+                recv(&pieces)?
+            }
+            r => r?,
+        };
+        dst.advance(r.len);
+        Ok(r)
+    }
+
+    /// Receives one message or what a stream has, without waiting.
+    pub fn recv_now(&self, t: &Task, dst: &mut IoDst<'_>, msg: &mut Incoming) -> Result<usize> {
+        let flags = msg.flags & !(MSG_WAITALL | MSG_CMSG_CLOEXEC);
+        let mut addr = [0u8; crate::net::address::STORAGE];
+        let mut control = vec![0u8; msg.control_room.min(CONTROL)];
+        let room = if msg.wants_addr { addr.len() } else { 0 };
+        let r = self.try_recv(t, dst, &mut addr[..room], &mut control, flags)?;
+        if r.addr_len > 0 {
+            msg.addr = addr.get(..r.addr_len.min(room)).map(<[u8]>::to_vec);
+        }
+        let said = control.get(..r.control_len).unwrap_or_default();
+        msg.control = checked_control(said);
+        msg.result |= r.flags & RESULT;
+        Ok(r.len)
+    }
+}
+
+fn kernel_piece(buf: &[u8]) -> IoVec {
+    IoVec {
+        addr: buf.as_ptr() as usize,
+        len: buf.len(),
+    }
+}
+
+/// Has the memory manager repair what the host could not reach. With `shorten`, pieces end where
+/// memory does; EFAULT if nothing is left, or anything is missing without.
+fn touch(t: &Task, pieces: &mut Vec<IoVec>, write: bool, shorten: bool) -> Result<()> {
+    let mut good = 0;
+    let mut bad = false;
+    'all: for v in pieces.iter() {
+        let mut at = v.addr;
+        let end = v.addr.saturating_add(v.len);
+        while at < end {
+            if probe(t, at, write).is_err() {
+                bad = true;
+                break 'all;
+            }
+            let next = (at / PAGE + 1).saturating_mul(PAGE).min(end);
+            good += next - at;
+            at = next;
+        }
+    }
+    if !bad {
+        return Ok(());
+    }
+    if !shorten || good == 0 {
+        return Err(Errno::EFAULT);
+    }
+    let mut left = good;
+    pieces.retain_mut(|v| {
+        v.len = v.len.min(left);
+        left -= v.len;
+        v.len > 0
+    });
+    Ok(())
+}
+
+/// Reads, or writes back, a byte's word.
+fn probe(t: &Task, at: usize, write: bool) -> Result<()> {
+    let word = UserAddr(at & !3);
+    let old = user::load_u32(t, word)?;
+    if write {
+        user::cas_u32(t, word, old, old)?;
+    }
+    Ok(())
+}
+
+/// The control messages that may come from outside; malformed ones end it. Descriptors and
+/// credentials never do.
+fn checked_control(said: &[u8]) -> Vec<u8> {
+    let mut out = Vec::new();
+    let _ = scm::walk(said, |h, data| {
+        if !is_rights(h) {
+            out.extend_from_slice(h.as_bytes());
+            out.extend_from_slice(data);
+            out.resize(out.len().next_multiple_of(8).min(said.len()), 0);
+        }
+        Ok(())
+    });
+    out
+}
+
+fn is_rights(h: &CMsgHdr) -> bool {
+    h.level == SOL_SOCKET as i32 && matches!(h.kind as u32, SCM_RIGHTS | SCM_CREDENTIALS)
+}
+
+/// What an application may attach to a message outside. EINVAL for malformed ones; descriptors
+/// and credentials are left out, as Linux ignores them.
+pub fn outgoing_control(given: &[u8]) -> Result<Vec<u8>> {
+    let mut out = Vec::new();
+    scm::walk(given, |h, data| {
+        if !is_rights(h) {
+            out.extend_from_slice(h.as_bytes());
+            out.extend_from_slice(data);
+            out.resize(out.len().next_multiple_of(8), 0);
+        }
+        Ok(())
+    })?;
+    Ok(out)
+}
+
+/// EACCES for a port below 1024 without the capability.
+pub fn may_bind_port(t: &Task, port: u16) -> Result<()> {
+    if (1..1024).contains(&port) && !t.creds().capable(CAP_NET_BIND_SERVICE) {
+        return Err(Errno::EACCES);
+    }
+    Ok(())
+}
+
+/// `SOL_SOCKET` options that the libos answers for host sockets too: they speak of waiting,
+/// identity or credentials.
+pub fn is_local_option(name: u32) -> bool {
+    matches!(
+        name,
+        SO_RCVTIMEO
+            | SO_RCVTIMEO_NEW
+            | SO_SNDTIMEO
+            | SO_SNDTIMEO_NEW
+            | SO_PASSCRED
+            | SO_PEERCRED
+            | SO_PEERGROUPS
+            | SO_TYPE
+            | SO_DOMAIN
+            | SO_PROTOCOL
+    )
+}
+
+impl Socket for HostSocket {
+    fn as_any(&self) -> &dyn Any {
+        self
+    }
+
+    fn common(&self) -> &Arc<Common> {
+        &self.common
+    }
+
+    fn bind(&self, t: &Task, addr: &[u8]) -> Result<()> {
+        if let Ok(a) = crate::net::address::decode_inet(addr) {
+            may_bind_port(t, a.port())?;
+        }
+        self.bind_to(addr)
+    }
+
+    fn listen(&self, _t: &Task, backlog: u32) -> Result<()> {
+        self.listen_with(backlog)
+    }
+
+    fn accept(&self, t: &Task, nonblock: bool) -> Result<Arc<dyn Socket>> {
+        let patience = self.common.receive_patience(nonblock);
+        Ok(self.retry(t, patience, POLLIN, || self.try_accept())?)
+    }
+
+    fn connect(&self, t: &Task, addr: &[u8], nonblock: bool) -> Result<()> {
+        let op = || pal().connect(self.fd(), addr).map_err(host_error);
+        let patience = self.common.send_patience(nonblock);
+        match op() {
+            Err(Errno::EINPROGRESS | Errno::EALREADY) if !patience.none() => {}
+            r => return r,
+        }
+        // The host remembers the attempt: asking again tells how it went.
+        let outcome = self.retry(t, patience, POLLOUT, || match op() {
+            Err(Errno::EINPROGRESS | Errno::EALREADY) => Err(Errno::EAGAIN),
+            r => r,
+        });
+        match outcome {
+            Err(Errno::EAGAIN) => Err(Errno::EINPROGRESS),
+            r => r,
+        }
+    }
+
+    fn name(&self, peer: bool) -> Result<Vec<u8>> {
+        let mut addr = vec![0; crate::net::address::STORAGE];
+        let n = pal()
+            .sock_name(self.fd(), peer, &mut addr)
+            .map_err(host_error)?;
+        addr.truncate(n);
+        Ok(addr)
+    }
+
+    fn send(&self, t: &Task, src: &mut IoSrc<'_>, msg: &Outgoing<'_>) -> Result<usize> {
+        let control = outgoing_control(msg.control)?;
+        let addr = msg.addr.unwrap_or_default();
+        let patience = self.common.send_patience(msg.flags & MSG_DONTWAIT != 0);
+        let mut sent = 0;
+        loop {
+            let r = self.retry(t, patience, POLLOUT, || {
+                self.try_send(t, src, addr, &control, msg.flags)
+            });
+            match r {
+                Ok(n) => sent += n,
+                Err(_) if sent > 0 => return Ok(sent),
+                Err(Errno::EPIPE) if self.is_stream() => return Err(broken_pipe(t, msg.flags)),
+                Err(e) => return Err(e),
+            }
+            if !self.is_stream() || src.left() == 0 || patience.none() {
+                return Ok(sent);
+            }
+        }
+    }
+
+    fn recv(&self, t: &Task, dst: &mut IoDst<'_>, msg: &mut Incoming) -> Result<usize> {
+        let errors = msg.wants(MSG_ERRQUEUE);
+        let patience = self
+            .common
+            .receive_patience(msg.wants(MSG_DONTWAIT) || errors);
+        let all = self.is_stream() && msg.wants(MSG_WAITALL) && !msg.wants(MSG_PEEK);
+        let mut got = 0;
+        loop {
+            let r = self.retry(t, patience, POLLIN, || self.recv_now(t, dst, msg));
+            match r {
+                Ok(n) => {
+                    got += n;
+                    if !all || n == 0 || dst.left() == 0 {
+                        return Ok(got);
+                    }
+                }
+                Err(_) if got > 0 => return Ok(got),
+                Err(e) => return Err(e),
+            }
+        }
+    }
+
+    fn shutdown(&self, how: u32) -> Result<()> {
+        HostSockets::shutdown(pal(), self.fd(), how as i32).map_err(host_error)
+    }
+
+    fn owns_options(&self, name: u32) -> bool {
+        !is_local_option(name)
+    }
+
+    fn get_option(&self, _t: &Task, level: i32, name: u32, room: usize) -> Result<Vec<u8>> {
+        if level == SOL_SOCKET as i32 && name == SO_ERROR {
+            self.common.take_error()?;
+        }
+        let mut value = vec![0; room];
+        let n = pal()
+            .get_option(self.fd(), level, name as i32, &mut value)
+            .map_err(host_error)?;
+        value.truncate(n);
+        Ok(value)
+    }
+
+    fn set_option(&self, _t: &Task, level: i32, name: u32, value: &OptionValue) -> Result<()> {
+        let value = value.bytes(4096)?;
+        pal()
+            .set_option(self.fd(), level, name as i32, &value)
+            .map_err(host_error)
+    }
+
+    fn poll(&self, table: Option<&mut PollTable>) -> Events {
+        if let Some(table) = table {
+            table.listen(&self.common.wait);
+            self.listen_to(table);
+        }
+        let error = if self.common.has_error() { POLLERR } else { 0 };
+        self.ready() | error
+    }
+
+    fn ioctl(&self, t: &Task, request: u32, arg: usize) -> SysResult {
+        let output = match request {
+            FIONREAD => false,
+            TIOCOUTQ => true,
+            _ => return Err(Errno::ENOTTY),
+        };
+        let n = pal().queued(self.fd(), output).map_err(host_error)?;
+        user::write(t, UserAddr(arg), &i32::try_from(n).unwrap_or(i32::MAX))?;
+        Ok(0)
+    }
+
+    fn release(&self) {}
+}

@@ -52,13 +52,29 @@ pub fn open_count() -> usize {
     FILES.lock().unwrap().len()
 }
 
-/// A host directory of the test's own, and its descriptor.
-pub fn directory(name: &str) -> (PathBuf, HostFd) {
-    let p = std::env::temp_dir().join(alloc::format!("bastide-{name}-{}", std::process::id()));
-    let _ = fs::remove_dir_all(&p);
-    fs::create_dir(&p).unwrap();
-    let dir = File::open(&p).unwrap();
-    (p, keep(dir))
+/// A host directory of the test's own, removed with it.
+pub struct Directory(PathBuf);
+
+impl Drop for Directory {
+    fn drop(&mut self) {
+        let _ = fs::remove_dir_all(&self.0);
+    }
+}
+
+impl Directory {
+    /// Makes one, and opens it.
+    pub fn new(name: &str) -> (Directory, HostFd) {
+        let p = std::env::temp_dir().join(alloc::format!("bastide-{name}-{}", std::process::id()));
+        let _ = fs::remove_dir_all(&p);
+        fs::create_dir(&p).unwrap();
+        let dir = File::open(&p).unwrap();
+        (Directory(p), keep(dir))
+    }
+
+    /// A path in it.
+    pub fn join(&self, name: impl AsRef<std::path::Path>) -> PathBuf {
+        self.0.join(name)
+    }
 }
 
 impl HostFiles for Mock {

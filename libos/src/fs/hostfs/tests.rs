@@ -1,19 +1,19 @@
 use super::*;
 use crate::fs::file::O_APPEND;
 use crate::fs::{File, SetAttr};
-use crate::testing::{self, host};
+use crate::testing;
+use crate::testing::host::{self, Directory};
 use crate::uio::{IoDst, IoSrc};
 use crate::{Errno, Task};
 use alloc::vec::Vec;
 use std::fs as real;
-use std::path::PathBuf;
 
 const FILE: u32 = 0o100644;
 const DIR: u32 = 0o040755;
 
-fn tree(name: &str, read_only: bool) -> (PathBuf, Arc<dyn Inode>) {
+fn tree(name: &str, read_only: bool) -> (Directory, Arc<dyn Inode>) {
     testing::boot();
-    let (path, fd) = host::directory(name);
+    let (path, fd) = Directory::new(name);
     (path, new(fd, read_only).unwrap().root())
 }
 

@@ -7,6 +7,7 @@
 
 pub mod errno;
 pub mod fs;
+pub mod ipc;
 pub mod net;
 pub mod signal;
 pub mod time;

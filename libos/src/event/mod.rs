@@ -6,25 +6,23 @@ pub mod futex;
 pub mod poll;
 pub mod select;
 
+use crate::abi::time::Timespec;
 use crate::user::{self, UserAddr};
 use crate::{Errno, Result, Task, time};
 
 /// Reads a `timespec` as nanoseconds, saturating; EFAULT, EINVAL if it is negative or malformed.
-fn read_timespec(t: &Task, addr: UserAddr) -> Result<u64> {
-    let [sec, nsec] = user::read::<[i64; 2]>(t, addr)?;
-    let (Ok(sec), Ok(nsec @ 0..1_000_000_000)) = (u64::try_from(sec), u64::try_from(nsec)) else {
-        return Err(Errno::EINVAL);
-    };
-    Ok(sec.saturating_mul(1_000_000_000).saturating_add(nsec))
+pub(crate) fn read_timespec(t: &Task, addr: UserAddr) -> Result<u64> {
+    let ts: Timespec = user::read(t, addr)?;
+    ts.nanos().ok_or(Errno::EINVAL)
 }
 
 /// The monotonic time of an absolute wall-clock time.
-fn from_realtime(wall: u64) -> u64 {
+pub(crate) fn from_realtime(wall: u64) -> u64 {
     time::monotonic().saturating_add(wall.saturating_sub(time::realtime()))
 }
 
 /// When a relative timeout ends; 0 for one that is over at once.
-fn deadline_after(ns: u64) -> u64 {
+pub(crate) fn deadline_after(ns: u64) -> u64 {
     match ns {
         0 => 0,
         _ => time::monotonic().saturating_add(ns),

@@ -1,11 +1,12 @@
 //! Communication between processes: pipes, System V IPC, POSIX message queues.
 
 pub mod pipe;
+pub mod sysv;
 
 use crate::Task;
 
-/// The task's process starts a new program: what it attached is detached.
-pub fn on_exec(_t: &Task) {}
-
-/// The task is its process's last: semaphore adjustments are undone, attachments go.
-pub fn on_process_exit(_t: &Task) {}
+/// The task is its process's last: semaphore adjustments are undone. (Shared memory is detached
+/// with its mappings.)
+pub fn on_process_exit(t: &Task) {
+    sysv::sem::exit_undo(&t.process);
+}

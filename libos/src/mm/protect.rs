@@ -226,12 +226,7 @@ impl Mm {
 
     /// Calls `f` for each mapping in order, cut to `start..end`, under the lock: it must not touch
     /// user memory. False stops.
-    pub(super) fn walk(
-        &self,
-        start: usize,
-        end: usize,
-        mut f: impl FnMut(&Vma, usize, usize) -> bool,
-    ) {
+    pub fn walk(&self, start: usize, end: usize, mut f: impl FnMut(&Vma, usize, usize) -> bool) {
         let s = self.state.lock();
         for at in s.map.touching(start, end) {
             if let Some(v) = s.map.find(at)

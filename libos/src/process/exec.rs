@@ -245,7 +245,6 @@ impl Plan {
         t.robust_list.store(0, Ordering::Relaxed);
         signal::reset_on_exec(t);
         crate::time::on_exec(p);
-        crate::ipc::on_exec(t);
         unshare_files(t);
         for f in t
             .files()

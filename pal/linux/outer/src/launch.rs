@@ -252,6 +252,33 @@ fn signal_name(signal: i32) -> String {
     }
 }
 
+/// Takes back the restartable-sequence area that the C library registered (`rseq(2)`): the host
+/// would write to it after the enclave has unmapped it, and kill the process.
+///
+/// # Safety
+/// The C library's memory is still mapped, and its thread runs no restartable sequence.
+unsafe fn forget_rseq() {
+    const UNREGISTER: i32 = 1;
+    const SIGNATURE: u32 = 0x5305_3053;
+    // SAFETY: the symbols, where they exist, are an isize and an u32 (glibc 2.35); the area lies
+    // at that offset from the thread pointer, whose first word is its own address.
+    unsafe {
+        let offset = libc::dlsym(libc::RTLD_DEFAULT, c"__rseq_offset".as_ptr()) as *const isize;
+        if offset.is_null() {
+            return;
+        }
+        let thread: usize;
+        core::arch::asm!("mov {}, fs:[0]", out(reg) thread, options(nostack, readonly));
+        let area = thread.wrapping_add_signed(*offset);
+        // The registered length is not exactly what `__rseq_size` says in every version.
+        for len in [32usize, 28, 20, 36, 64] {
+            if libc::syscall(libc::SYS_rseq, area, len, UNREGISTER, SIGNATURE) == 0 {
+                return;
+            }
+        }
+    }
+}
+
 /// The enclave's first process: keeps only the descriptors that the enclave uses, and jumps.
 fn child(entry: usize, config: &BootConfig, region_fd: i32) -> ! {
     let c = control();
@@ -290,6 +317,7 @@ fn child(entry: usize, config: &BootConfig, region_fd: i32) -> ! {
             rlim_max: 0,
         };
         libc::setrlimit(libc::RLIMIT_CORE, &none);
+        forget_rseq();
         let stack = layout::SLOTS + layout::FRAME_OFFSET;
         core::arch::asm!(
             "mov rsp, {stack}",

@@ -10,6 +10,7 @@ use alloc::sync::Arc;
 use alloc::vec;
 use alloc::vec::Vec;
 use bastide_pal::Context;
+use core::cell::Cell;
 use zerocopy::FromBytes;
 
 const HANDLER: u64 = 0x40_1000;
@@ -99,9 +100,9 @@ fn blocked_signals_do_not_interrupt_and_come_when_unblocked() {
     send_process(&t.process, user(SIGUSR2));
     send_process(&t.process, user(SIGUSR2));
     assert!(!t.interrupted());
-    let mut pending = 0u64;
-    sys_rt_sigpending(&t, addr(&mut pending), 8).unwrap();
-    assert_eq!(pending, SigSet::of(&[SIGUSR2]).0);
+    let pending = Cell::new(0u64);
+    sys_rt_sigpending(&t, addr(&pending), 8).unwrap();
+    assert_eq!(pending.get(), SigSet::of(&[SIGUSR2]).0);
     set_mask(&t, SigSet::EMPTY);
     assert!(t.interrupted());
     let (_stack, mut ctx) = stack(5);
@@ -221,9 +222,9 @@ fn the_alternate_stack_can_be_changed_only_from_outside() {
     deliver(&t, &mut ctx);
     assert!(ctx.rsp > st.sp && ctx.rsp < st.sp + st.size);
     assert_eq!(set(&mut ctx, &st), Err(Errno::EPERM));
-    let mut now = StackT::default();
-    sys_sigaltstack(&t, &mut ctx, UserAddr(0), addr(&mut now)).unwrap();
-    assert_eq!(now.flags, SS_ONSTACK);
+    let now = Cell::new(StackT::default());
+    sys_sigaltstack(&t, &mut ctx, UserAddr(0), addr(&now)).unwrap();
+    assert_eq!(now.get().flags, SS_ONSTACK);
     back(&t, &mut ctx);
     assert_eq!(set(&mut ctx, &st), Ok(0));
 }

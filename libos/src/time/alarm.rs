@@ -192,7 +192,6 @@ mod tests {
     use super::*;
 
     fn alarm(deadline: u64, interval: u64) -> Alarm {
-        crate::testing::boot();
         let mut a = Alarm::new(Source::Monotonic);
         a.deadline = Some(deadline);
         a.interval = interval;
@@ -201,6 +200,7 @@ mod tests {
 
     #[test]
     fn expiries_are_counted_and_the_next_lies_ahead() {
+        crate::testing::boot();
         let start = monotonic();
         let mut a = alarm(start.saturating_sub(1), 1000);
         assert!(a.is_due() && a.collect() >= 1 && a.deadline.is_some());

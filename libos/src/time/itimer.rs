@@ -129,6 +129,7 @@ mod tests {
     use super::*;
     use crate::signal::SigSet;
     use crate::testing::{addr, task};
+    use core::cell::Cell;
 
     #[test]
     fn the_real_timer_sends_sigalrm() {
@@ -148,10 +149,10 @@ mod tests {
         }
         assert!(t.process.signals.pending().contains(SIGALRM));
         assert!(!t.interrupted());
-        let mut now = Itimerval::default();
-        assert_eq!(sys_getitimer(&t, 0, addr(&mut now)), Ok(0));
-        assert_eq!(now.interval.usec, 2000);
-        assert!(now.value.usec <= 2000);
+        let now = Cell::new(Itimerval::default());
+        assert_eq!(sys_getitimer(&t, 0, addr(&now)), Ok(0));
+        assert_eq!(now.get().interval.usec, 2000);
+        assert!(now.get().value.usec <= 2000);
         assert_eq!(sys_getitimer(&t, 3, addr(&now)), Err(Errno::EINVAL));
         super::super::on_process_exit(&t.process);
     }

@@ -289,6 +289,7 @@ mod tests {
     use super::*;
     use crate::signal::SigSet;
     use crate::testing::{addr, task};
+    use core::cell::Cell;
     use std::time::Duration;
 
     #[test]
@@ -302,9 +303,9 @@ mod tests {
             notify: SIGEV_SIGNAL,
             ..SigEvent::default()
         };
-        let mut id = -1;
-        let made = sys_timer_create(&t, CLOCK_MONOTONIC, addr(&ev), addr(&mut id));
-        assert_eq!((made, id), (Ok(0), 0));
+        let id = Cell::new(-1);
+        let made = sys_timer_create(&t, CLOCK_MONOTONIC, addr(&ev), addr(&id));
+        assert_eq!((made, id.get()), (Ok(0), 0));
         let ms = |nsec: i64| Timespec {
             sec: 0,
             nsec: nsec * 1_000_000,
@@ -313,16 +314,14 @@ mod tests {
             interval: ms(2),
             value: ms(2),
         };
-        assert_eq!(
-            sys_timer_settime(&t, id, 0, addr(&spec), UserAddr(0)),
-            Ok(0)
-        );
+        assert_eq!(sys_timer_settime(&t, 0, 0, addr(&spec), UserAddr(0)), Ok(0));
         std::thread::sleep(Duration::from_millis(30));
-        let mut info = [0u64; 16];
+        let info = Cell::new([0u64; 16]);
         let set = SigSet::of(&[SIGUSR1]).0;
         let zero = Timespec::default();
-        let got = signal::sys_rt_sigtimedwait(&t, addr(&set), addr(&mut info), addr(&zero), 8);
+        let got = signal::sys_rt_sigtimedwait(&t, addr(&set), addr(&info), addr(&zero), 8);
         assert_eq!(got, Ok(SIGUSR1 as usize));
+        let (info, id) = (info.get(), id.get());
         assert_eq!(info[1] as u32 as i32, SI_TIMER);
         assert!(info[2] >> 32 >= 10);
         assert_eq!(info[3], 7);
@@ -334,13 +333,12 @@ mod tests {
     #[test]
     fn bad_events_and_clocks_are_refused() {
         let t = task();
-        let mut id = 0;
+        let id = Cell::new(0);
         let mut ev = SigEvent {
             notify: SIGEV_SIGNAL,
             ..SigEvent::default()
         };
-        let mut create =
-            |clock, ev: &SigEvent| sys_timer_create(&t, clock, addr(ev), addr(&mut id));
+        let create = |clock, ev: &SigEvent| sys_timer_create(&t, clock, addr(ev), addr(&id));
         assert_eq!(create(CLOCK_REALTIME, &ev), Err(Errno::EINVAL));
         ev.notify = SIGEV_NONE;
         assert_eq!(create(CLOCK_REALTIME, &ev), Ok(0));

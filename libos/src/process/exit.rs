@@ -9,7 +9,6 @@ use crate::{SysResult, kernel, mm::Mm, pal};
 use alloc::sync::Arc;
 use alloc::vec::Vec;
 use bastide_base::token;
-use bastide_pal::ThreadId;
 use core::sync::atomic::Ordering;
 
 const SIGCHLD: i32 = 17;
@@ -68,14 +67,17 @@ pub fn exit_task(t: &Arc<Task>) -> ! {
     signal::on_exit(t);
     let p = t.process.clone();
     let status = t.exit_code.load(Ordering::Relaxed);
-    let (user, system) = pal().thread_cpu(ThreadId(t.thread.load(Ordering::Relaxed)));
+    let (user, system) = crate::time::final_cpu(t);
     let last = {
         let mut tasks = p.tasks.lock();
         tasks.remove(&t.tid);
-        let mut gone = p.cpu_gone.lock();
-        gone.0 += user;
-        gone.1 += system;
-        tasks.is_empty()
+        let last = tasks.is_empty();
+        if last {
+            let mut gone = p.cpu_gone.lock();
+            gone.0 += user;
+            gone.1 += system;
+        }
+        last
     };
     // A leader's id stays taken while its process exists.
     kernel().tasks.lock().remove(&t.tid);

@@ -1,7 +1,7 @@
 //! How processes and threads begin: `fork(2)`, `vfork(2)`, `clone(2)`, and the first program.
 
 use super::exec::Plan;
-use super::task::{RLIMIT_NPROC, Relations};
+use super::task::{RLIMIT_CPU, RLIMIT_NPROC, Relations};
 use super::{Creds, JobState, Life, Process, Task, pidfd};
 use crate::fs::FdFlags;
 use crate::mm::Mm;
@@ -182,6 +182,7 @@ pub fn start_first() -> Result<()> {
     process.tasks.lock().insert(pid, task.clone());
     kernel().processes.lock().insert(pid, process.clone());
     kernel().tasks.lock().insert(pid, task.clone());
+    crate::time::limit_changed(&process, RLIMIT_CPU as u32);
     let plan = Plan::prepare_first(&task, c)?;
     *task.exec_plan.lock() = Some(plan);
     // The booting thread's address space is empty, so a copy of it is a fresh one.
@@ -580,6 +581,11 @@ fn publish(task: &Arc<Task>, thread: bool, maker: &Task, parent_of_maker: bool) 
         }
     }
     kernel().tasks.lock().insert(task.tid, task.clone());
+    if !thread {
+        crate::time::limit_changed(p, RLIMIT_CPU as u32);
+    }
+    // A stop or a shared signal that came meanwhile is for the new thread as well.
+    crate::signal::recalc(task);
     Ok(())
 }
 

@@ -4,9 +4,8 @@ use super::creds::{CAP_SYS_RESOURCE, Creds};
 use super::task::{RLIMIT_NOFILE, Task};
 use super::{Process, find_process};
 use crate::user::{self, UserAddr};
-use crate::{Errno, Result, SysResult, pal};
+use crate::{Errno, Result, SysResult, time};
 use alloc::sync::Arc;
-use bastide_pal::ThreadId;
 use core::sync::atomic::Ordering;
 use zerocopy::{FromBytes, Immutable, IntoBytes};
 
@@ -66,30 +65,13 @@ impl Rusage {
     }
 }
 
-/// CPU time (user, system) of a process's threads, dead and alive, nanoseconds.
-pub fn process_cpu(p: &Process) -> (u64, u64) {
-    let mut sum = *p.cpu_gone.lock();
-    let threads: alloc::vec::Vec<u32> = p
-        .tasks
-        .lock()
-        .values()
-        .map(|t| t.thread.load(Ordering::Relaxed))
-        .collect();
-    for id in threads {
-        let (u, s) = pal().thread_cpu(ThreadId(id));
-        sum.0 += u;
-        sum.1 += s;
-    }
-    sum
-}
-
 /// `getrusage(2)`.
 pub fn sys_getrusage(t: &Arc<Task>, who: i32, out: UserAddr) -> SysResult {
     let p = &t.process;
     let mut r = match who {
-        0 => Rusage::of_times(process_cpu(p)),
+        0 => Rusage::of_times(time::process_cpu(p)),
         -1 => Rusage::of_times(*p.cpu_children.lock()),
-        1 => Rusage::of_times(pal().thread_cpu(ThreadId(t.thread.load(Ordering::Relaxed)))),
+        1 => Rusage::of_times(time::thread_cpu(t)),
         _ => return Err(Errno::EINVAL),
     };
     if who >= 0 {
@@ -121,7 +103,7 @@ fn set(p: &Arc<Process>, creds: &Creds, resource: u32, new: Rlimit) -> Result<()
     }
     *slot = (new.soft, new.hard);
     drop(limits);
-    crate::time::limit_changed(p, resource);
+    time::limit_changed(p, resource);
     Ok(())
 }
 

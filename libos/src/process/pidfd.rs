@@ -72,6 +72,13 @@ pub fn process_of(file: &File) -> Result<Arc<Process>> {
         .ok_or(Errno::EBADF)
 }
 
+/// The process that a pidfd stands for, and the thread if it is one's; EBADF for other files.
+pub fn target_of(file: &File) -> Result<(Arc<Process>, Option<i32>)> {
+    file.downcast::<PidFd>()
+        .map(|p| (p.process.clone(), p.thread))
+        .ok_or(Errno::EBADF)
+}
+
 /// `pidfd_open(2)`.
 pub fn sys_pidfd_open(t: &Arc<Task>, pid: i32, flags: u32) -> SysResult {
     if flags & !(PIDFD_NONBLOCK | PIDFD_THREAD) != 0 || pid <= 0 {

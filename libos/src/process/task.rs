@@ -288,7 +288,7 @@ pub struct Process {
     pub args: Mutex<([usize; 4], Vec<u8>)>,
     /// When it started, CLOCK_BOOTTIME nanoseconds.
     pub started: u64,
-    /// CPU time (user, system) of threads that are gone, and of children waited for.
+    /// CPU time (user, system) in an address space that is gone, and of children waited for.
     pub cpu_gone: Mutex<(u64, u64)>,
     pub cpu_children: Mutex<(u64, u64)>,
     pub dumpable: AtomicI32,

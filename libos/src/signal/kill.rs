@@ -159,3 +159,47 @@ pub fn sys_rt_tgsigqueueinfo(
     }
     send_thread(t, Some(tgid), tid, SigInfo::from_user(signo, &raw))
 }
+
+/// `pidfd_send_signal(2)`.
+pub fn sys_pidfd_send_signal(
+    t: &Arc<Task>,
+    fd: i32,
+    signo: i32,
+    info: UserAddr,
+    flags: u32,
+) -> SysResult {
+    let scope = match flags {
+        0 | PIDFD_SIGNAL_THREAD | PIDFD_SIGNAL_THREAD_GROUP | PIDFD_SIGNAL_PROCESS_GROUP => flags,
+        _ => return Err(Errno::EINVAL),
+    };
+    let (p, thread) = process::pidfd::target_of(&*t.file(fd)?)?;
+    let thread = match scope {
+        PIDFD_SIGNAL_THREAD => Some(thread.unwrap_or(p.pid)),
+        0 => thread,
+        _ => None,
+    };
+    let info = if info.is_null() {
+        let code = if thread.is_some() { SI_TKILL } else { SI_USER };
+        own_info(t, signo, code)
+    } else {
+        let raw: SigInfoT = user::read(t, info)?;
+        if raw.signo != signo {
+            return Err(Errno::EINVAL);
+        }
+        let own = p.pid == t.process.pid && scope != PIDFD_SIGNAL_PROCESS_GROUP;
+        if forged(&raw) && !own {
+            return Err(Errno::EPERM);
+        }
+        SigInfo::from_user(signo, &raw)
+    };
+    if process::find_process(p.pid).is_none_or(|now| !Arc::ptr_eq(&now, &p)) {
+        return Err(Errno::ESRCH);
+    }
+    match thread {
+        Some(tid) => send_thread(t, Some(p.pid), tid, info),
+        None if scope == PIDFD_SIGNAL_PROCESS_GROUP => {
+            send_group_checked(t, p.pid, info).map(|()| 0)
+        }
+        None => send_checked(t, &p, info).map(|()| 0),
+    }
+}

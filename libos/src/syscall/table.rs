@@ -1279,6 +1279,13 @@ pub static TABLE: &[Entry] = &[
         &h(crate::signal::sys_rt_tgsigqueueinfo),
         Full,
     ),
+    e(
+        424,
+        "pidfd_send_signal",
+        "fd,signal,ptr,hex",
+        &h(crate::signal::sys_pidfd_send_signal),
+        Full,
+    ),
     // events
     e(
         7,

@@ -4,11 +4,18 @@ use super::clock::Clock;
 use super::realtime;
 use crate::abi::time::*;
 use crate::process::Task;
+use crate::process::creds::CAP_SYS_TIME;
 use crate::user::{self, UserAddr};
 use crate::{Errno, Result, SysResult};
 use alloc::sync::Arc;
 
+const ADJ_TICK: u32 = 0x4000;
+/// Marks the modes of `adjtime(3)`, of which one only asks.
+const ADJ_ADJTIME: u32 = 0x8000;
+const ADJ_OFFSET_SINGLESHOT: u32 = 0x8001;
 const ADJ_OFFSET_SS_READ: u32 = 0xa001;
+/// Microseconds of a tick: 10% off at most.
+const TICKS: core::ops::RangeInclusive<i64> = 9_000..=11_000;
 const STA_UNSYNC: i32 = 0x40;
 /// Result: the clock is not known to be synchronised.
 const TIME_ERROR: usize = 5;
@@ -30,8 +37,16 @@ fn status() -> Timex {
 
 fn adjust(t: &Task, buf: UserAddr) -> Result<usize> {
     let asked: Timex = user::read(t, buf)?;
-    // The host's clock runs as it does, whoever asks.
-    if !matches!(asked.modes, 0 | ADJ_OFFSET_SS_READ) {
+    let modes = asked.modes;
+    if modes & ADJ_ADJTIME != 0 && modes & ADJ_OFFSET_SINGLESHOT != ADJ_OFFSET_SINGLESHOT {
+        return Err(Errno::EINVAL);
+    }
+    if !matches!(modes, 0 | ADJ_OFFSET_SS_READ) {
+        let allowed = t.creds().capable(CAP_SYS_TIME);
+        if allowed && modes & ADJ_TICK != 0 && !TICKS.contains(&asked.tick) {
+            return Err(Errno::EINVAL);
+        }
+        // The host's clock runs as it does, whoever asks.
         return Err(Errno::EPERM);
     }
     let now = Timex {

@@ -11,6 +11,7 @@ use crate::signal::{self, SigInfo};
 use crate::user::{self, UserAddr};
 use crate::{SysResult, abi::signal::*};
 use alloc::sync::{Arc, Weak};
+use alloc::vec::Vec;
 use bastide_base::sync::Mutex;
 use bastide_pal::ThreadId;
 use core::sync::atomic::Ordering;
@@ -26,17 +27,33 @@ pub fn thread_cpu(t: &Task) -> (u64, u64) {
     }
 }
 
-/// CPU time (user, system) of a process in nanoseconds: its address space's, and what it used in
-/// those it left.
+fn add(a: (u64, u64), b: (u64, u64)) -> (u64, u64) {
+    (a.0.saturating_add(b.0), a.1.saturating_add(b.1))
+}
+
+/// What a process used in the address space it has now. The platform knows an address space's
+/// time as a whole; only while the process borrows another's (`vfork(2)`) do its threads count one
+/// by one.
+fn space_cpu(p: &Process) -> (u64, u64) {
+    let threads: Vec<Arc<Task>> = p.tasks.lock().values().cloned().collect();
+    if p.shares_memory.load(Ordering::Relaxed) {
+        return threads.iter().map(|t| thread_cpu(t)).fold((0, 0), add);
+    }
+    let mut ids = threads.iter().map(|t| t.thread.load(Ordering::Acquire));
+    let id = ids.find(|&id| id != 0);
+    id.map_or((0, 0), |id| pal().space_cpu(ThreadId(id)))
+}
+
+/// CPU time (user, system) of a process in nanoseconds, threads that are gone included.
 pub fn process_cpu(p: &Process) -> (u64, u64) {
-    let thread = {
-        let tasks = p.tasks.lock();
-        let mut ids = tasks.values().map(|t| t.thread.load(Ordering::Acquire));
-        ids.find(|&id| id != 0)
-    };
-    let (u, s) = thread.map_or((0, 0), |id| pal().space_cpu(ThreadId(id)));
-    let (gone_u, gone_s) = *p.cpu_gone.lock();
-    (u.saturating_add(gone_u), s.saturating_add(gone_s))
+    let now = space_cpu(p);
+    add(now, *p.cpu_gone.lock())
+}
+
+/// What is to be added to [`Process::cpu_gone`] if the caller, who is about to exit, turns out to
+/// be the last thread.
+pub fn final_cpu(t: &Task) -> (u64, u64) {
+    space_cpu(&t.process)
 }
 
 /// Watches `RLIMIT_CPU`.
@@ -83,12 +100,10 @@ pub fn limit_changed(p: &Process, resource: u32) {
     if resource as usize != RLIMIT_CPU {
         return;
     }
-    let Some(p) = process::find_process(p.pid) else {
-        return;
-    };
     let (soft, hard) = p.rlimits.lock()[RLIMIT_CPU];
     let first = soft.min(hard);
-    let limit = (first != u64::MAX).then(|| {
+    let watched = (first != u64::MAX).then(|| process::find_process(p.pid));
+    let limit = watched.flatten().map(|p| {
         let process = Arc::downgrade(&p);
         let source = Source::Process {
             process: process.clone(),

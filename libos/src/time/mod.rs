@@ -19,7 +19,7 @@ pub use clock::{
     clock_changes, realtime_offset, sys_clock_getres, sys_clock_gettime, sys_clock_settime,
     sys_gettimeofday, sys_settimeofday, sys_time,
 };
-pub use cpu::{limit_changed, process_cpu, sys_times, thread_cpu};
+pub use cpu::{final_cpu, limit_changed, process_cpu, sys_times, thread_cpu};
 pub use itimer::{sys_alarm, sys_getitimer, sys_setitimer};
 pub use posix::{
     sys_timer_create, sys_timer_delete, sys_timer_getoverrun, sys_timer_gettime, sys_timer_settime,

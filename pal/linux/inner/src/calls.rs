@@ -95,6 +95,11 @@ pub const CALLS: &[(u32, &str, &str)] = &[
     (g::__NR_fdatasync, "fdatasync", "host files"),
     (g::__NR_ftruncate, "ftruncate", "host files"),
     (g::__NR_fchmod, "fchmod", "host files"),
+    (
+        g::__NR_getrusage,
+        "getrusage",
+        "CPU time of the application",
+    ),
     (g::__NR_getppid, "getppid", "notice a dead launcher"),
     (
         g::__NR_sigaltstack,

@@ -20,6 +20,24 @@ fn clock_gettime(id: isize) -> Option<u64> {
     )
 }
 
+const RUSAGE_SELF: usize = 0;
+const RUSAGE_THREAD: usize = 1;
+
+/// CPU time (user, system) of the caller, or of its host process.
+fn rusage(who: usize) -> (u64, u64) {
+    let mut r = [0i64; 18];
+    // SAFETY: the host fills the local, a `struct rusage`.
+    if host::check(unsafe { host!(__NR_getrusage, who, r.as_mut_ptr()) }).is_err() {
+        return (0, 0);
+    }
+    let nanos = |s: i64, us: i64| {
+        (s.max(0) as u64)
+            .saturating_mul(1_000_000_000)
+            .saturating_add(us.clamp(0, 999_999) as u64 * 1000)
+    };
+    (nanos(r[0], r[1]), nanos(r[2], r[3]))
+}
+
 impl LinuxPal {
     pub(crate) fn monotonic(&self) -> u64 {
         clock_gettime(1).unwrap_or(0)
@@ -39,6 +57,9 @@ impl Platform for LinuxPal {
     }
 
     fn thread_cpu(&self, thread: ThreadId) -> (u64, u64) {
+        if block().tid.load(Ordering::Relaxed) == thread.0 {
+            return rusage(RUSAGE_THREAD);
+        }
         let Some(tgid) = crate::thread::group_of(thread.0) else {
             return (0, 0);
         };
@@ -53,11 +74,12 @@ impl Platform for LinuxPal {
     }
 
     fn space_cpu(&self, thread: ThreadId) -> (u64, u64) {
-        let Some(tgid) = crate::thread::group_of(thread.0) else {
-            return (0, 0);
-        };
-        // The host tells other processes only the sum.
-        (clock_gettime((!(tgid as isize) << 3) | 2).unwrap_or(0), 0)
+        match crate::thread::group_of(thread.0) {
+            None => (0, 0),
+            Some(tgid) if tgid == block().tgid.load(Ordering::Relaxed) => rusage(RUSAGE_SELF),
+            // The host tells other processes only the sum.
+            Some(tgid) => (clock_gettime((!(tgid as isize) << 3) | 2).unwrap_or(0), 0),
+        }
     }
 
     fn random(&self, buf: &mut [u8]) {

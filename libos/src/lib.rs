@@ -16,6 +16,7 @@ pub mod net;
 pub mod process;
 pub mod signal;
 pub mod syscall;
+pub mod sysctl;
 pub mod time;
 pub mod uio;
 pub mod user;

@@ -3,7 +3,7 @@
 use super::dentry::Dentry;
 use super::mount::{self, Mount, RELATIME, Super};
 use super::tmpfs::{Options, Tmpfs};
-use super::{FdFlags, FdTable, FileSystem, FsInfo, Kind, Path, devfs, hostfs, overlay, tty};
+use super::{FdFlags, FdTable, FileSystem, FsInfo, Kind, Path, devfs, hostfs, overlay, procfs, tty};
 use crate::{Errno, Result, pal};
 use alloc::string::String;
 use alloc::sync::Arc;
@@ -74,7 +74,8 @@ fn mount_one(m: &boot::Mount) -> Result<()> {
 pub fn special(name: &[u8]) -> Result<Arc<dyn FileSystem>> {
     match name {
         b"devtmpfs" => devfs::new(),
-        b"proc" | b"sysfs" => Ok(memory(0, 0o555)),
+        b"proc" => Ok(procfs::new()),
+        b"sysfs" => Ok(memory(0, 0o555)),
         _ => Err(Errno::ENODEV),
     }
 }

@@ -31,6 +31,8 @@ pub mod open;
 pub mod overlay;
 pub mod path;
 pub mod perm;
+pub mod procfs;
+pub mod pseudo;
 pub mod rename;
 pub mod rw;
 pub mod sigio;

@@ -16,8 +16,10 @@ use bastide_pal::{Context, Spawn, Start, ThreadId};
 use core::sync::atomic::{AtomicBool, AtomicI32, AtomicU32, AtomicUsize, Ordering};
 use zerocopy::{FromBytes, IntoBytes};
 
-/// One more than the largest process id, `/proc/sys/kernel/pid_max`.
+/// One more than the largest process id that there can be.
 pub const PID_MAX: i32 = 4_194_304;
+/// Ids below are not given out again (`RESERVED_PIDS`).
+const RESERVED: i32 = 300;
 
 const CSIGNAL: u64 = 0xff;
 const CLONE_VM: u64 = 0x100;
@@ -45,8 +47,13 @@ pub(super) fn new_pid() -> Result<i32> {
     let mut last = k.last_pid.lock();
     let tasks = k.tasks.lock();
     let processes = k.processes.lock();
-    for _ in 0..PID_MAX {
-        *last = if *last + 1 >= PID_MAX { 300 } else { *last + 1 };
+    let max = i32::try_from(crate::sysctl::PID_MAX.get()).unwrap_or(PID_MAX);
+    for _ in 0..max {
+        *last = if *last + 1 >= max {
+            RESERVED
+        } else {
+            *last + 1
+        };
         if !tasks.contains_key(&last) && !processes.contains_key(&last) {
             return Ok(*last);
         }
@@ -96,6 +103,7 @@ fn new_process(pid: i32, o: Origin<'_>) -> Arc<Process> {
         cpu_children: Mutex::default(),
         dumpable: AtomicI32::new(1),
         death_signal: AtomicI32::new(0),
+        settings: o.maker.map_or_else(Default::default, |m| m.settings.fork()),
         last_uid: AtomicU32::new(
             o.maker
                 .map_or(kernel().config.uid, |m| m.last_uid.load(Ordering::Relaxed)),

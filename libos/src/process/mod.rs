@@ -10,6 +10,7 @@ pub mod limits;
 pub mod pidfd;
 pub mod sched;
 pub mod session;
+pub mod settings;
 pub mod sysinfo;
 pub mod task;
 pub mod wait;

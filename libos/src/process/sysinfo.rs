@@ -96,9 +96,11 @@ struct SysInfo {
 /// `sysinfo(2)`.
 pub fn sys_sysinfo(t: &Arc<Task>, out: UserAddr) -> SysResult {
     let (total, free) = pal().memory();
-    let up = pal().now(Clock::Boottime).saturating_sub(kernel().started);
+    let up = pal().now(Clock::Boottime);
     let info = SysInfo {
-        uptime: (up / 1_000_000_000) as i64,
+        uptime: up.div_ceil(1_000_000_000) as i64,
+        // `SI_LOAD_SHIFT` is 16.
+        loads: crate::fs::procfs::load_averages().map(|l| l << 5),
         totalram: total,
         freeram: free,
         procs: kernel().tasks.lock().len().min(65535) as u16,

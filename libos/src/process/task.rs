@@ -304,6 +304,8 @@ pub struct Process {
     pub shares_memory: AtomicBool,
     /// `PR_SET_THP_DISABLE`.
     pub thp_disabled: AtomicBool,
+    /// What `/proc/PID` changes; children inherit it.
+    pub settings: super::settings::Settings,
     /// Interval timers and POSIX timers.
     pub timers: crate::time::ProcessTimers,
 }

@@ -86,6 +86,14 @@ pub fn open_controlling(t: &Task, flags: u32) -> Result<Arc<dyn FileOps>> {
     as_tty(&terminal).ok_or(Errno::ENXIO)?.open(t, flags)
 }
 
+/// Device number and foreground process group (-1: none) of a controlling terminal, for
+/// `/proc/PID/stat`.
+pub fn seen(terminal: &Arc<dyn FileOps>) -> Option<(u64, i32)> {
+    let tty = as_tty(terminal)?;
+    let foreground = tty.session.lock().1;
+    Some((tty.rdev(), if foreground > 0 { foreground } else { -1 }))
+}
+
 /// The terminal in `Relations::terminal`.
 fn as_tty(ops: &Arc<dyn FileOps>) -> Option<Arc<Tty>> {
     let any: Arc<dyn Any + Send + Sync> = ops.clone();

@@ -1,7 +1,8 @@
 //! The kernel as one object: global tables, and what the platform calls.
 
+use crate::process::NotStarted;
 use crate::process::{Process, Task};
-use crate::{process, signal, syscall, time};
+use crate::{Errno, process, signal, syscall, time};
 use alloc::collections::BTreeMap;
 use alloc::sync::Arc;
 use bastide_base::sync::{Mutex, Once};
@@ -55,12 +56,31 @@ pub fn init(platform: &'static dyn Pal, config: BootConfig) -> &'static Kernel {
 /// Brings the kernel up and starts the first program. The error is a `wait(2)` status.
 pub fn boot(platform: &'static dyn Pal, config: BootConfig) -> Result<(), i32> {
     init(platform, config);
-    process::start_first().map_err(|e| {
-        let text = alloc::format!("bastide: cannot start the program: {e:?}\n");
-        pal().log(text.as_bytes());
-        127 << 8
-    })?;
+    process::start_first().map_err(|e| exit_code(&e) << 8)?;
     platform.spawn_service().map_err(|_| 125 << 8)
+}
+
+/// Says why the first program does not run; the exit code is as a shell's.
+fn exit_code(e: &NotStarted) -> i32 {
+    let NotStarted::Program(e) = *e else {
+        return 125;
+    };
+    let program = &kernel().config.program;
+    let (code, reason) = match e {
+        Errno::ENOENT => (
+            127,
+            "there is no such program (or its interpreter) inside the enclave",
+        ),
+        Errno::EACCES => (126, "it is not an executable file, or may not be read"),
+        Errno::ENOEXEC | Errno::ELIBBAD => {
+            (126, "it is no x86-64 ELF program or script, or is damaged")
+        }
+        _ => (126, "it cannot be started"),
+    };
+    let program = alloc::string::String::from_utf8_lossy(program);
+    let text = alloc::format!("bastide: cannot run {program}: {reason} ({e:?})\n");
+    pal().log(text.as_bytes());
+    code
 }
 
 /// The kernel as the platform sees it.

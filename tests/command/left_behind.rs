@@ -1,51 +1,59 @@
 //! When an enclave ends, however it ends, no process of it is left.
 
-use crate::{LIMIT, bastide_in};
-use bastide_tests::{Ending, run};
+use crate::LIMIT;
+use bastide_tests::{Ending, Scratch, bastide, command, run};
 use rustix::process::{Pid, Signal, kill_process};
 use std::fs;
 use std::io::{BufRead, BufReader};
-use std::path::Path;
-use std::process::{Command, Stdio};
+use std::path::PathBuf;
+use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
-/// Host processes whose environment has this mark: the launcher hands its own to all of them.
-fn marked(mark: &str) -> Vec<u32> {
-    fs::read_dir("/proc")
-        .unwrap()
-        .flatten()
-        .filter_map(|entry| entry.file_name().to_str()?.parse().ok())
-        .filter(|pid| {
-            let environ = fs::read(format!("/proc/{pid}/environ")).unwrap_or_default();
-            let alive = fs::read_to_string(format!("/proc/{pid}/stat"))
-                .is_ok_and(|stat| !stat.contains(") Z "));
-            alive
-                && environ
-                    .windows(mark.len())
-                    .any(|part| part == mark.as_bytes())
-        })
-        .collect()
+/// A copy of the executable, by which the host's processes that run it are known.
+struct Copy {
+    scratch: Scratch,
+    path: PathBuf,
 }
 
-#[track_caller]
-fn gone(mark: &str) {
-    let deadline = Instant::now() + Duration::from_secs(10);
-    while !marked(mark).is_empty() {
-        assert!(Instant::now() < deadline, "left behind: {:?}", marked(mark));
-        std::thread::sleep(Duration::from_millis(20));
+impl Copy {
+    fn new(name: &str) -> Self {
+        let scratch = Scratch::new(name);
+        let path = scratch.path().join("bastide");
+        fs::copy(bastide(), &path).unwrap();
+        Copy { scratch, path }
     }
-}
 
-fn mark(name: &str) -> String {
-    format!("BASTIDE_TEST_MARK={name}-{}", std::process::id())
-}
+    /// Runs a script with many processes.
+    fn command(&self, script: &str) -> Command {
+        let mut command = command(&self.path, self.scratch.path());
+        command.args(["run", "-q", "--", "bash", "-c", script]);
+        command
+    }
 
-/// A script of many processes, with the mark in the environment of its launcher.
-fn many(mark: &str, script: &str) -> Command {
-    let mut command = bastide_in(Path::new("/"), &["run", "-q", "--", "bash", "-c", script]);
-    let (name, value) = mark.split_once('=').unwrap();
-    command.env(name, value);
-    command
+    /// The processes that run the copy, and are not zombies.
+    fn processes(&self) -> Vec<u32> {
+        fs::read_dir("/proc")
+            .unwrap()
+            .flatten()
+            .filter_map(|entry| entry.file_name().to_str()?.parse().ok())
+            .filter(|pid| {
+                fs::read_link(format!("/proc/{pid}/exe")).is_ok_and(|exe| exe == self.path)
+            })
+            .collect()
+    }
+
+    #[track_caller]
+    fn gone(&self) {
+        let deadline = Instant::now() + Duration::from_secs(10);
+        while !self.processes().is_empty() {
+            assert!(
+                Instant::now() < deadline,
+                "left behind: {:?}",
+                self.processes()
+            );
+            std::thread::sleep(Duration::from_millis(20));
+        }
+    }
 }
 
 const CHILDREN: &str =
@@ -53,51 +61,50 @@ const CHILDREN: &str =
 
 #[test]
 fn after_the_end_of_the_first_process() {
-    let mark = mark("end");
-    let outcome = run(many(&mark, &format!("{CHILDREN} exit 3")), "", LIMIT);
+    let copy = Copy::new("end");
+    let outcome = run(copy.command(&format!("{CHILDREN} exit 3")), "", LIMIT);
     assert_eq!(outcome.ending, Ending::Code(3), "{outcome:?}");
-    gone(&mark);
+    copy.gone();
 }
 
-#[test]
-fn after_the_launcher_is_killed() {
-    let mark = mark("killed");
-    let mut command = many(&mark, &format!("{CHILDREN} wait"));
-    let mut child = command.stdout(Stdio::piped()).spawn().unwrap();
+/// Starts the script, waits until its children are there, and returns the launcher.
+fn start(copy: &Copy) -> Child {
+    let mut command = copy.command(&format!("{CHILDREN} wait"));
+    let mut child = command
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
     let mut line = String::new();
     BufReader::new(child.stdout.as_mut().unwrap())
         .read_line(&mut line)
         .unwrap();
-    assert!(!marked(&mark).is_empty());
+    assert_eq!(line, "ready\n");
+    assert!(copy.processes().len() > 8, "{:?}", copy.processes());
+    child
+}
+
+#[test]
+fn after_the_launcher_is_killed() {
+    let copy = Copy::new("killed");
+    let mut child = start(&copy);
     child.kill().unwrap();
     child.wait().unwrap();
-    gone(&mark);
+    copy.gone();
 }
 
 /// The host kills one process: the whole enclave stops and says so.
 #[test]
 fn after_the_host_kills_one_process() {
-    let mark = mark("one");
-    let mut command = many(&mark, &format!("{CHILDREN} wait"));
-    command.stdout(Stdio::piped()).stderr(Stdio::piped());
-    let mut child = command.spawn().unwrap();
-    let mut line = String::new();
-    BufReader::new(child.stdout.as_mut().unwrap())
-        .read_line(&mut line)
-        .unwrap();
-    let victim = *marked(&mark).iter().max().unwrap();
+    let copy = Copy::new("one");
+    let child = start(&copy);
+    let victim = copy.processes().into_iter().max().unwrap();
     assert_ne!(victim, child.id());
-    kill_process(
-        Pid::from_raw(i32::try_from(victim).unwrap()).unwrap(),
-        Signal::KILL,
-    )
-    .unwrap();
+    let victim = Pid::from_raw(i32::try_from(victim).unwrap()).unwrap();
+    kill_process(victim, Signal::KILL).unwrap();
     let output = child.wait_with_output().unwrap();
     assert_eq!(output.status.code(), Some(125), "{output:?}");
     let stderr = String::from_utf8_lossy(&output.stderr);
-    assert!(
-        stderr.contains("host") && stderr.contains("kill"),
-        "{stderr}"
-    );
-    gone(&mark);
+    assert!(stderr.contains("the host killed process"), "{stderr}");
+    copy.gone();
 }

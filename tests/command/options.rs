@@ -58,7 +58,12 @@ fn hostname() {
 fn init_is_process_one() {
     prints(&[], "echo $$", "1\n");
     prints(&["--init"], "test $$ -ne 1 && echo $PPID", "1\n");
-    prints(&["--init"], "kill -TERM $$; echo not reached", "");
+    // Unlike process 1, the program's own default actions hold.
+    let script = "kill -TERM $$; echo not reached";
+    let outcome = try_bastide(&["run", "-q", "--init", "--", "sh", "-c", script]);
+    assert_eq!(outcome.ending, Ending::Signal(15), "{outcome:?}");
+    let outcome = try_bastide(&["run", "-q", "--", "sh", "-c", "kill -TERM $$; echo ignored"]);
+    assert_eq!(outcome.stdout, "ignored\n", "{outcome:?}");
 }
 
 #[test]

@@ -222,7 +222,8 @@ impl Plan {
         self.load(t, ctx);
     }
 
-    /// Fills the empty address space. A failure kills the process: there is nothing to go back to.
+    /// Fills the empty address space. A failure kills the process, by SIGSEGV as Linux since 5.16:
+    /// there is nothing to go back to.
     fn load(self: Box<Self>, t: &Arc<Task>, ctx: &mut Context) {
         let Plan {
             program,
@@ -262,7 +263,7 @@ impl Plan {
                 *p.args.lock() = (start.args, start.auxv);
                 *ctx = fresh;
             }
-            Err(_) => super::exit_group(t, 9),
+            Err(_) => super::exit_group(t, 11),
         }
     }
 }

@@ -140,13 +140,27 @@ fn first_limits() -> [(u64, u64); 16] {
     l
 }
 
+/// Why the first program did not start.
+pub enum NotStarted {
+    /// Its files or its working directory cannot be had; a line in the log says why.
+    Surroundings,
+    Program(Errno),
+}
+
+impl From<Errno> for NotStarted {
+    fn from(e: Errno) -> Self {
+        NotStarted::Program(e)
+    }
+}
+
 /// Starts the first program as the configuration says. With `init`, process 1 is the kernel's own:
 /// it has no thread, and adopts and reaps orphans.
-pub fn start_first() -> Result<()> {
+pub fn start_first() -> core::result::Result<(), NotStarted> {
     let c = &kernel().config;
     let creds = Arc::new(Creds::new(c.uid, c.gid, c.groups.clone()));
-    crate::fs::mount_all(c)?;
-    let fs = crate::fs::first_places(c)?;
+    let said = |_| NotStarted::Surroundings;
+    crate::fs::mount_all(c).map_err(said)?;
+    let fs = crate::fs::first_places(c).map_err(said)?;
     let files = crate::fs::first_files(c);
     let init = if c.init {
         let p = new_process(

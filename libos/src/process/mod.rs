@@ -18,7 +18,7 @@ pub mod wait;
 pub use control::may_inspect;
 pub use creds::Creds;
 pub use exit::{exit_group, exit_task, kill_process, notify_parent, sys_exit, sys_exit_group};
-pub use life::{PID_MAX, first_step, start_first};
+pub use life::{NotStarted, PID_MAX, first_step, start_first};
 pub use sysinfo::RELEASE;
 pub use task::{JobState, Life, Process, Restart, Task, Work};
 

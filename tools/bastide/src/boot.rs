@@ -6,7 +6,7 @@ use crate::{Failure, host, users};
 use bastide_manifest::{Env, Manifest, Mount, MountKind, Origin, Problem};
 use bastide_pal::HostFd;
 use bastide_pal::boot::{BootConfig, Network, Source};
-use rustix::fs::{Access, AtFlags, Mode, OFlags};
+use rustix::fs::{Access, AtFlags, CWD, FileType, Mode, OFlags};
 use std::ffi::OsStr;
 use std::fs::OpenOptions;
 use std::net::{IpAddr, ToSocketAddrs};
@@ -62,14 +62,16 @@ pub fn check_mounts(mounts: &[Mount]) -> Vec<Problem> {
     mounts
         .iter()
         .filter_map(|mount| match &mount.kind {
-            MountKind::Host(path) | MountKind::Overlay(path) => open(path, &mount.origin).err(),
+            MountKind::Host(path) | MountKind::Overlay(path) => {
+                open(path, mount.read_only, &mount.origin).err()
+            }
             _ => None,
         })
         .collect()
 }
 
 fn mount(mount: &Mount) -> Result<bastide_pal::boot::Mount, Problem> {
-    let root = |path| open(path, &mount.origin).map(hand_over);
+    let root = |path| open(path, mount.read_only, &mount.origin).map(hand_over);
     Ok(bastide_pal::boot::Mount {
         target: mount.target.clone().into(),
         source: match &mount.kind {
@@ -89,7 +91,9 @@ fn mount(mount: &Mount) -> Result<bastide_pal::boot::Mount, Problem> {
 
 /// Opens the host side of a mount, and finds out now rather than at the first access whether it
 /// can be read.
-fn open(path: &Path, origin: &Origin) -> Result<OwnedFd, Problem> {
+///
+/// A directory is only a place to start from; a file that is mounted alone must be open itself.
+fn open(path: &Path, read_only: bool, origin: &Origin) -> Result<OwnedFd, Problem> {
     let explain = |error: rustix::io::Errno| {
         let problem = origin.problem(format!("cannot mount {}: {error}", path.display()));
         match error {
@@ -101,16 +105,25 @@ fn open(path: &Path, origin: &Origin) -> Result<OwnedFd, Problem> {
             _ => problem,
         }
     };
-    let fd =
-        rustix::fs::open(path, OFlags::PATH | OFlags::CLOEXEC, Mode::empty()).map_err(explain)?;
-    let kind =
-        rustix::fs::FileType::from_raw_mode(rustix::fs::fstat(&fd).map_err(explain)?.st_mode);
-    let access = match kind {
-        rustix::fs::FileType::Directory => Access::READ_OK | Access::EXEC_OK,
-        _ => Access::READ_OK,
+    let stat = rustix::fs::stat(path).map_err(explain)?;
+    let flags = match FileType::from_raw_mode(stat.st_mode) {
+        FileType::RegularFile if read_only => OFlags::RDONLY,
+        FileType::RegularFile => OFlags::RDWR,
+        FileType::Directory => {
+            let access = Access::READ_OK | Access::EXEC_OK;
+            rustix::fs::accessat(CWD, path, access, AtFlags::EACCESS).map_err(explain)?;
+            OFlags::PATH
+        }
+        _ => {
+            return Err(origin
+                .problem(format!(
+                    "cannot mount {}: it is a special file",
+                    path.display()
+                ))
+                .help("directories and regular files can be mounted; devices are in /dev inside"));
+        }
     };
-    rustix::fs::accessat(rustix::fs::CWD, path, access, AtFlags::EACCESS).map_err(explain)?;
-    Ok(fd)
+    rustix::fs::open(path, flags | OFlags::CLOEXEC, Mode::empty()).map_err(explain)
 }
 
 /// A descriptor that the enclave owns from now on.

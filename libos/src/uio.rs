@@ -38,8 +38,24 @@ pub fn read_iov(t: &Task, addr: UserAddr, count: usize) -> Result<Vec<IoVec>> {
     Ok(out)
 }
 
+/// Pieces of user memory; most calls have one.
+enum Pieces {
+    One([IoVec; 1]),
+    Many(Vec<IoVec>),
+}
+
+impl core::ops::Deref for Pieces {
+    type Target = [IoVec];
+    fn deref(&self) -> &[IoVec] {
+        match self {
+            Pieces::One(v) => v,
+            Pieces::Many(v) => v,
+        }
+    }
+}
+
 enum Target<'a> {
-    User { task: &'a Task, iov: Vec<IoVec> },
+    User { task: &'a Task, iov: Pieces },
     Kernel(&'a mut Vec<u8>),
 }
 
@@ -57,14 +73,25 @@ impl<'a> IoDst<'a> {
         if bastide_base::user::accessible(addr.0, len) < len {
             return Err(Errno::EFAULT);
         }
-        Ok(Self::iov(task, alloc::vec![IoVec { addr: addr.0, len }]))
+        let one = IoVec { addr: addr.0, len };
+        Ok(IoDst {
+            target: Target::User {
+                task,
+                iov: Pieces::One([one]),
+            },
+            left: len,
+            done: 0,
+        })
     }
 
     /// Several pieces, as [`read_iov`] returns them.
     pub fn iov(task: &'a Task, iov: Vec<IoVec>) -> Self {
         let left = iov.iter().map(|v| v.len).sum();
         IoDst {
-            target: Target::User { task, iov },
+            target: Target::User {
+                task,
+                iov: Pieces::Many(iov),
+            },
             left,
             done: 0,
         }
@@ -98,7 +125,7 @@ impl<'a> IoDst<'a> {
     /// [`IoDst::advance`]. `None` for kernel memory.
     pub fn pieces(&self) -> Option<Vec<IoVec>> {
         match &self.target {
-            Target::User { iov, .. } => Some(remaining(iov, self.done, self.left)),
+            Target::User { iov, .. } => Some(remaining(iov, self.done, self.left).collect()),
             Target::Kernel(_) => None,
         }
     }
@@ -209,7 +236,7 @@ impl<'a> IoDst<'a> {
 }
 
 enum Origin<'a> {
-    User { task: &'a Task, iov: Vec<IoVec> },
+    User { task: &'a Task, iov: Pieces },
     Kernel(&'a [u8]),
 }
 
@@ -227,14 +254,25 @@ impl<'a> IoSrc<'a> {
         if bastide_base::user::accessible(addr.0, len) < len {
             return Err(Errno::EFAULT);
         }
-        Ok(Self::iov(task, alloc::vec![IoVec { addr: addr.0, len }]))
+        let one = IoVec { addr: addr.0, len };
+        Ok(IoSrc {
+            origin: Origin::User {
+                task,
+                iov: Pieces::One([one]),
+            },
+            left: len,
+            done: 0,
+        })
     }
 
     /// Several pieces, as [`read_iov`] returns them.
     pub fn iov(task: &'a Task, iov: Vec<IoVec>) -> Self {
         let left = iov.iter().map(|v| v.len).sum();
         IoSrc {
-            origin: Origin::User { task, iov },
+            origin: Origin::User {
+                task,
+                iov: Pieces::Many(iov),
+            },
             left,
             done: 0,
         }
@@ -268,7 +306,7 @@ impl<'a> IoSrc<'a> {
     /// [`IoSrc::advance`]. `None` for kernel memory.
     pub fn pieces(&self) -> Option<Vec<IoVec>> {
         match &self.origin {
-            Origin::User { iov, .. } => Some(remaining(iov, self.done, self.left)),
+            Origin::User { iov, .. } => Some(remaining(iov, self.done, self.left).collect()),
             Origin::Kernel(_) => None,
         }
     }
@@ -350,23 +388,17 @@ impl<'a> IoSrc<'a> {
     }
 }
 
-fn remaining(iov: &[IoVec], mut skip: usize, mut left: usize) -> Vec<IoVec> {
-    let mut out = Vec::new();
-    for v in iov {
-        if left == 0 {
-            break;
-        }
+/// The pieces after `skip` bytes, up to `left` bytes of them.
+fn remaining(iov: &[IoVec], mut skip: usize, mut left: usize) -> impl Iterator<Item = IoVec> + '_ {
+    iov.iter().filter_map(move |v| {
         if skip >= v.len {
             skip -= v.len;
-            continue;
+            return None;
         }
-        let n = (v.len - skip).min(left);
-        out.push(IoVec {
-            addr: v.addr + skip,
-            len: n,
-        });
+        let len = (v.len - skip).min(left);
+        let addr = v.addr + skip;
         skip = 0;
-        left -= n;
-    }
-    out
+        left -= len;
+        (len > 0).then_some(IoVec { addr, len })
+    })
 }

@@ -1,25 +1,17 @@
 //! Descriptors: `close(2)`, `close_range(2)`, `dup(2)`.
 
-use super::{Fd, FdFlags, File, locks};
+use super::{Fd, FdFlags};
 use crate::process::task::RLIMIT_NOFILE;
-use crate::{Errno, Result, SysResult, Task};
+use crate::{Errno, SysResult, Task};
 use alloc::sync::Arc;
 use bastide_abi::raw::general::O_CLOEXEC;
 
 const CLOSE_RANGE_UNSHARE: u32 = 2;
 const CLOSE_RANGE_CLOEXEC: u32 = 4;
 
-/// What closing a descriptor does once it is out of the table: the object hears of it, and the
-/// process loses its record locks on the file.
-pub fn closed(t: &Task, f: &Arc<File>) -> Result<()> {
-    locks::close(t.process.pid, f);
-    f.ops.flush(t, f)
-}
-
 /// `close(2)`.
 pub fn sys_close(t: &Arc<Task>, fd: i32) -> SysResult {
-    let f = t.files().remove(fd)?;
-    closed(t, &f)?;
+    t.files().remove(fd)?.close(t)?;
     Ok(0)
 }
 
@@ -39,7 +31,7 @@ pub fn sys_close_range(t: &Arc<Task>, first: u32, last: u32, flags: u32) -> SysR
         return Ok(0);
     }
     for f in t.files().remove_where(|fd, _| within(fd)) {
-        let _ = closed(t, &f);
+        let _ = f.close(t);
     }
     Ok(0)
 }
@@ -76,7 +68,7 @@ fn replace(t: &Task, old: i32, new: i32, flags: FdFlags) -> SysResult {
     }
     let f = t.files().get(old)?;
     if let Some(gone) = t.files().replace(new, f, flags, limit)? {
-        let _ = closed(t, &gone);
+        let _ = gone.close(t);
     }
     Ok(new as usize)
 }

@@ -16,12 +16,52 @@ bitflags::bitflags! {
     }
 }
 
+/// Most descriptors of a process whatever its limit, `/proc/sys/fs/nr_open`.
+pub const NR_OPEN: usize = 1 << 20;
+
 type Slot = Option<(Arc<File>, FdFlags)>;
+
+#[derive(Clone, Default)]
+struct Slots {
+    list: Vec<Slot>,
+    /// No number below is free.
+    free_from: usize,
+}
+
+impl Slots {
+    fn lowest_free(&mut self, from: usize) -> usize {
+        let start = from.max(self.free_from);
+        let found = (self.list.iter().enumerate().skip(start)).find(|(_, s)| s.is_none());
+        let i = found.map_or(self.list.len().max(start), |(i, _)| i);
+        if from <= self.free_from {
+            self.free_from = i;
+        }
+        i
+    }
+
+    /// The slot of a number, which comes into being.
+    fn slot(&mut self, i: usize) -> Option<&mut Slot> {
+        if i >= self.list.len() {
+            self.list.resize(i + 1, None);
+        }
+        self.list.get_mut(i)
+    }
+
+    fn take(&mut self, i: usize) -> Option<Arc<File>> {
+        let (file, _) = self.list.get_mut(i)?.take()?;
+        self.free_from = self.free_from.min(i);
+        Some(file)
+    }
+}
 
 /// The descriptors of a process (or of several, `CLONE_FILES`).
 #[derive(Default)]
 pub struct FdTable {
-    slots: Mutex<Vec<Slot>>,
+    slots: Mutex<Slots>,
+}
+
+fn number(fd: Fd) -> Result<usize> {
+    usize::try_from(fd).map_err(|_| Errno::EBADF)
 }
 
 impl FdTable {
@@ -45,14 +85,13 @@ impl FdTable {
     /// The file and the descriptor's flags; EBADF.
     pub fn get_with_flags(&self, fd: Fd) -> Result<(Arc<File>, FdFlags)> {
         let slots = self.slots.lock();
-        let i = usize::try_from(fd).map_err(|_| Errno::EBADF)?;
-        slots.get(i).and_then(Clone::clone).ok_or(Errno::EBADF)
+        let slot = slots.list.get(number(fd)?);
+        slot.and_then(Clone::clone).ok_or(Errno::EBADF)
     }
 
     /// EMFILE if no number below `limit` is free.
     pub fn check_room(&self, limit: usize) -> Result<()> {
-        let slots = self.slots.lock();
-        if slots.len() < limit || slots.iter().take(limit).any(Option::is_none) {
+        if self.slots.lock().lowest_free(0) < limit.min(NR_OPEN) {
             Ok(())
         } else {
             Err(Errno::EMFILE)
@@ -63,16 +102,13 @@ impl FdTable {
     /// (`RLIMIT_NOFILE`); EMFILE.
     pub fn insert(&self, file: Arc<File>, flags: FdFlags, from: usize, limit: usize) -> Result<Fd> {
         let mut slots = self.slots.lock();
-        let i = (from..slots.len())
-            .find(|&i| slots[i].is_none())
-            .unwrap_or(slots.len().max(from));
-        if i >= limit {
+        let i = slots.lowest_free(from);
+        if i >= limit.min(NR_OPEN) {
             return Err(Errno::EMFILE);
         }
-        if i >= slots.len() {
-            slots.resize(i + 1, None);
+        if let Some(slot) = slots.slot(i) {
+            *slot = Some((file, flags));
         }
-        slots[i] = Some((file, flags));
         Ok(i as Fd)
     }
 
@@ -84,41 +120,27 @@ impl FdTable {
         flags: FdFlags,
         limit: usize,
     ) -> Result<Option<Arc<File>>> {
-        let i = usize::try_from(fd).map_err(|_| Errno::EBADF)?;
-        if i >= limit {
+        let i = number(fd)?;
+        if i >= limit.min(NR_OPEN) {
             return Err(Errno::EBADF);
         }
         let mut slots = self.slots.lock();
-        if i >= slots.len() {
-            slots.resize(i + 1, None);
-        }
-        Ok(slots[i].replace((file, flags)).map(|(f, _)| f))
+        let slot = slots.slot(i).ok_or(Errno::EBADF)?;
+        Ok(slot.replace((file, flags)).map(|(f, _)| f))
     }
 
-    /// Takes a file out; EBADF. The caller calls [`super::FileOps::flush`] and drops it without
-    /// the table's lock.
+    /// Takes a file out; EBADF. The caller calls [`File::close`] without the table's lock.
     pub fn remove(&self, fd: Fd) -> Result<Arc<File>> {
-        let i = usize::try_from(fd).map_err(|_| Errno::EBADF)?;
-        let mut slots = self.slots.lock();
-        let gone = slots
-            .get_mut(i)
-            .and_then(Option::take)
-            .ok_or(Errno::EBADF)?;
-        while matches!(slots.last(), Some(None)) {
-            slots.pop();
-        }
-        Ok(gone.0)
+        let i = number(fd)?;
+        self.slots.lock().take(i).ok_or(Errno::EBADF)
     }
 
     /// Sets a descriptor's flags; EBADF.
     pub fn set_flags(&self, fd: Fd, flags: FdFlags) -> Result<()> {
-        let i = usize::try_from(fd).map_err(|_| Errno::EBADF)?;
+        let i = number(fd)?;
         let mut slots = self.slots.lock();
-        slots
-            .get_mut(i)
-            .and_then(Option::as_mut)
-            .ok_or(Errno::EBADF)?
-            .1 = flags;
+        let slot = slots.list.get_mut(i).and_then(Option::as_mut);
+        slot.ok_or(Errno::EBADF)?.1 = flags;
         Ok(())
     }
 
@@ -126,9 +148,10 @@ impl FdTable {
     pub fn remove_where(&self, mut which: impl FnMut(Fd, FdFlags) -> bool) -> Vec<Arc<File>> {
         let mut slots = self.slots.lock();
         let mut gone = Vec::new();
-        for (i, slot) in slots.iter_mut().enumerate() {
-            if slot.as_ref().is_some_and(|(_, fl)| which(i as Fd, *fl)) {
-                gone.extend(slot.take().map(|(f, _)| f));
+        for i in 0..slots.list.len() {
+            let named = slots.list.get(i).and_then(Option::as_ref);
+            if named.is_some_and(|(_, fl)| which(i as Fd, *fl)) {
+                gone.extend(slots.take(i));
             }
         }
         gone
@@ -136,7 +159,7 @@ impl FdTable {
 
     /// Sets flags on every open descriptor that `which` names.
     pub fn flag_where(&self, flags: FdFlags, mut which: impl FnMut(Fd) -> bool) {
-        for (i, slot) in self.slots.lock().iter_mut().enumerate() {
+        for (i, slot) in self.slots.lock().list.iter_mut().enumerate() {
             if let Some((_, fl)) = slot
                 && which(i as Fd)
             {
@@ -149,6 +172,7 @@ impl FdTable {
     pub fn list(&self) -> Vec<Fd> {
         self.slots
             .lock()
+            .list
             .iter()
             .enumerate()
             .filter(|(_, s)| s.is_some())

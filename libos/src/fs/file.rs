@@ -329,8 +329,10 @@ impl File {
         self.ops.write(t, self, src, Some(offset))
     }
 
-    /// One descriptor less refers to the file, `close(2)`.
+    /// One descriptor less refers to the file, `close(2)`: the object hears of it, and the process
+    /// loses its record locks on the file.
     pub fn close(self: Arc<Self>, t: &Task) -> Result<()> {
+        super::locks::close(t.process.pid, &self);
         self.ops.flush(t, &self)
     }
 

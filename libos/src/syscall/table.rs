@@ -41,6 +41,13 @@ fn no_handles(_t: &Arc<Task>) -> SysResult {
 pub static TABLE: &[Entry] = &[
     // files
     e(
+        153,
+        "vhangup",
+        "",
+        &h(crate::fs::tty::job::sys_vhangup),
+        Full,
+    ),
+    e(
         134,
         "uselib",
         "path",

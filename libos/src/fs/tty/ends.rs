@@ -28,8 +28,8 @@ const DECISECOND: u64 = 100_000_000;
 /// An open master.
 pub struct Master(pub(super) Arc<Pty>);
 
-/// An open slave.
-pub struct Slave(Arc<Pty>);
+/// An open slave, and which generation it belongs to.
+pub struct Slave(Arc<Pty>, u32);
 
 impl Drop for Master {
     fn drop(&mut self) {
@@ -39,7 +39,7 @@ impl Drop for Master {
 
 impl Drop for Slave {
     fn drop(&mut self) {
-        self.0.remove_slave();
+        self.0.remove_slave(self.1);
     }
 }
 
@@ -50,8 +50,8 @@ pub(in crate::fs) fn open_master(t: &Task) -> Result<Arc<dyn FileOps>> {
 
 /// Opens a slave, which becomes the controlling terminal of a session leader that has none.
 pub(in crate::fs) fn open_slave(t: &Task, pty: &Arc<Pty>, flags: u32) -> Result<Arc<dyn FileOps>> {
-    pty.add_slave(t)?;
-    let slave = Arc::new(Slave(pty.clone()));
+    let generation = pty.add_slave(t)?;
+    let slave = Arc::new(Slave(pty.clone(), generation));
     let reads = flags & raw::O_ACCMODE != raw::O_WRONLY;
     if flags & raw::O_NOCTTY == 0 && reads {
         pty.tty.opened(t);
@@ -213,7 +213,11 @@ impl Slave {
             (true, 0) => usize::from(s.termios.c(raw::VMIN)).max(1),
             _ => 1,
         };
-        s.hung_up || s.ldisc.available(&s.termios) >= wanted
+        s.dead(self.1) || s.ldisc.available(&s.termios) >= wanted
+    }
+
+    fn dead(&self) -> bool {
+        self.0.state.lock().dead(self.1)
     }
 }
 
@@ -226,6 +230,9 @@ impl FileOps for Slave {
         let mut deadline = None;
         let mut first = true;
         while dst.left() > 0 {
+            if self.dead() {
+                break;
+            }
             if let Err(e) = self.0.tty.check_background(t, SIGTTIN) {
                 return if dst.done() > 0 {
                     Ok(dst.done())
@@ -240,7 +247,7 @@ impl FileOps for Slave {
             if core::mem::take(&mut first) && raw_mode && min == 0 {
                 deadline = interval();
             }
-            match self.0.take_input(dst.left().min(super::pty::CHUNK)) {
+            match self.0.take_input(self.1, dst.left().min(super::pty::CHUNK)) {
                 Input::End => break,
                 Input::Data(data) => {
                     dst.put(&data)?;
@@ -274,22 +281,22 @@ impl FileOps for Slave {
         if self.0.state.lock().termios.l(raw::TOSTOP) {
             self.0.tty.check_background(t, SIGTTOU)?;
         }
-        if self.0.state.lock().hung_up {
+        if self.dead() {
             return Err(Errno::EIO);
         }
         let ready = || {
             let s = self.0.state.lock();
-            s.hung_up || Pty::can_print(&s)
+            s.dead(self.1) || Pty::can_print(&s)
         };
         let queue = &self.0.slave_queue;
-        write_all(t, f, src, queue, |src| self.0.print_out(src), ready)
+        write_all(t, f, src, queue, |src| self.0.print_out(self.1, src), ready)
     }
 
     fn poll(&self, _f: &File, table: Option<&mut PollTable>) -> Events {
         if let Some(table) = table {
             table.listen(&self.0.slave_queue);
         }
-        if self.0.state.lock().hung_up {
+        if self.dead() {
             return Pty::normal(POLLIN | POLLOUT | POLLERR | POLLHUP);
         }
         let read = if self.ready(true) { POLLIN } else { 0 };
@@ -298,7 +305,7 @@ impl FileOps for Slave {
     }
 
     fn ioctl(&self, t: &Task, f: &File, request: u32, arg: usize) -> SysResult {
-        if self.0.state.lock().hung_up {
+        if self.dead() {
             return match request {
                 ioctl::TIOCSPGRP => Err(Errno::ENOTTY),
                 _ => Err(Errno::EIO),

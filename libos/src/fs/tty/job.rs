@@ -3,7 +3,7 @@
 
 use super::Tty;
 use crate::abi::signal::{SIG_IGN, SIGCONT, SIGHUP, SIGTTIN, SIGTTOU};
-use crate::process::creds::CAP_SYS_ADMIN;
+use crate::process::creds::{CAP_SYS_ADMIN, CAP_SYS_TTY_CONFIG};
 use crate::process::{Life, Process};
 use crate::signal::{self, SigInfo};
 use crate::user::{self, UserAddr};
@@ -213,7 +213,8 @@ impl Tty {
     }
 }
 
-/// A session leader exits: its terminal is free again, and the foreground group is told.
+/// A session leader exits: its terminal is hung up for who has it open, and free again; the
+/// foreground group is told.
 pub fn leader_exits(p: &Process) {
     let terminal = {
         let rel = p.rel.lock();
@@ -224,7 +225,21 @@ pub fn leader_exits(p: &Process) {
     };
     if let Some(tty) = terminal.as_ref().and_then(super::as_tty) {
         let foreground = tty.release();
+        tty.hang_up_line();
         signal_group(foreground, SIGHUP);
         signal_group(foreground, SIGCONT);
     }
+}
+
+/// `vhangup(2)`: hangs up the caller's terminal. EPERM without CAP_SYS_TTY_CONFIG.
+pub fn sys_vhangup(t: &Arc<Task>) -> SysResult {
+    if !t.creds().capable(CAP_SYS_TTY_CONFIG) {
+        return Err(Errno::EPERM);
+    }
+    let terminal = t.process.rel.lock().terminal.clone();
+    if let Some(tty) = terminal.as_ref().and_then(super::as_tty) {
+        tty.hang_up_session();
+        tty.hang_up_line();
+    }
+    Ok(0)
 }

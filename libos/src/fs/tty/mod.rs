@@ -43,6 +43,15 @@ impl Tty {
         }
     }
 
+    /// Kills the files that have it open. The launcher's terminal is the host's to hang up.
+    fn hang_up_line(&self) {
+        if let Line::Pty(p) = &self.line
+            && let Some(pty) = p.upgrade()
+        {
+            pty.hang_up_slaves();
+        }
+    }
+
     /// Opens it again, as `/dev/tty` does.
     fn open(&self, t: &Task, flags: u32) -> Result<Arc<dyn FileOps>> {
         match &self.line {

@@ -46,6 +46,8 @@ pub(super) struct State {
     pub used: bool,
     /// The master is closed.
     pub hung_up: bool,
+    /// How often the slaves were hung up: those opened before are dead.
+    pub generation: u32,
     /// The slave may not be opened yet (`TIOCSPTLCK`).
     pub locked: bool,
     /// Only root may open it again (`TIOCEXCL`).
@@ -59,6 +61,11 @@ impl State {
     /// Something waits for the master's reader.
     pub fn readable(&self) -> bool {
         !self.printed.is_empty() || self.packet && self.events != 0
+    }
+
+    /// A slave of this generation is dead.
+    pub fn dead(&self, generation: u32) -> bool {
+        self.hung_up || generation != self.generation
     }
 
     /// Every slave was closed.
@@ -169,6 +176,7 @@ impl Pty {
                 slaves: 0,
                 used: false,
                 hung_up: false,
+                generation: 0,
                 locked: true,
                 exclusive: false,
                 packet: false,
@@ -219,11 +227,11 @@ impl Pty {
     }
 
     /// Prints bytes as far as there is room and output is not held; EIO after a hang-up.
-    pub(super) fn print_out(&self, src: &mut IoSrc<'_>) -> Result<usize> {
+    pub(super) fn print_out(&self, generation: u32, src: &mut IoSrc<'_>) -> Result<usize> {
         let data = src.take_vec(CHUNK)?;
         let n = {
             let mut s = self.state.lock();
-            if s.hung_up {
+            if s.dead(generation) {
                 Err(Errno::EIO)
             } else if s.ldisc.stopped {
                 Ok(0)
@@ -239,12 +247,14 @@ impl Pty {
     }
 
     /// What a slave's reader can have now; `End` after a hang-up.
-    pub(super) fn take_input(&self, max: usize) -> Input {
+    pub(super) fn take_input(&self, generation: u32, max: usize) -> Input {
         let (input, signals) = {
             let mut s = self.state.lock();
+            if s.dead(generation) {
+                return Input::End;
+            }
             let State { ldisc, termios, .. } = &mut *s;
             match ldisc.take(termios, max) {
-                Input::Nothing if s.hung_up => (Input::End, Vec::new()),
                 Input::Nothing => (Input::Nothing, Vec::new()),
                 input => (input, s.pump()),
             }
@@ -316,9 +326,9 @@ impl Pty {
     }
 
     /// Counts a slave that is being opened: EIO if it is locked or hung up, EBUSY if somebody
-    /// wants it alone.
-    pub(super) fn add_slave(&self, t: &Task) -> Result<()> {
-        {
+    /// wants it alone. Returns its generation.
+    pub(super) fn add_slave(&self, t: &Task) -> Result<u32> {
+        let generation = {
             let mut s = self.state.lock();
             if s.locked || s.hung_up {
                 return Err(Errno::EIO);
@@ -328,19 +338,37 @@ impl Pty {
             }
             s.slaves += 1;
             s.used = true;
-        }
+            s.generation
+        };
         self.master_queue.wake_all(POLLALL);
-        Ok(())
+        Ok(generation)
     }
 
-    pub(super) fn remove_slave(&self) {
+    pub(super) fn remove_slave(&self, generation: u32) {
         {
             let mut s = self.state.lock();
+            if s.generation != generation {
+                return;
+            }
             s.slaves = s.slaves.saturating_sub(1);
             if s.slaves == 0 {
                 s.exclusive = false;
             }
         }
+        self.master_queue.wake_all(POLLALL);
+    }
+
+    /// Hangs up the slaves that are open (`vhangup(2)`); it can be opened again.
+    pub(super) fn hang_up_slaves(&self) {
+        {
+            let mut s = self.state.lock();
+            s.generation = s.generation.wrapping_add(1);
+            s.slaves = 0;
+            s.exclusive = false;
+            s.typed.clear();
+            s.ldisc.flush();
+        }
+        self.slave_queue.wake_all(POLLALL);
         self.master_queue.wake_all(POLLALL);
     }
 

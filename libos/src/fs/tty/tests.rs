@@ -132,3 +132,17 @@ fn the_directory_has_the_nodes() {
     let dev = devfs::new().unwrap();
     assert!(dev.root().lookup(b"null").is_ok());
 }
+
+#[test]
+fn hung_up_slaves_are_dead_and_new_ones_live() {
+    let t = testing::task();
+    let (m, s, pty) = pair(&t);
+    pty.hang_up_slaves();
+    assert_eq!(read(&t, &s).unwrap(), b"");
+    assert_eq!(write(&t, &s, b"x"), Err(Errno::EIO));
+    assert_eq!(read(&t, &m), Err(Errno::EIO));
+    let new = File::new(open_slave(&t, &pty, 2).unwrap(), None, 2);
+    drop(s);
+    assert_eq!(write(&t, &new, b"x"), Ok(1));
+    assert_eq!(read(&t, &m).unwrap(), b"x");
+}

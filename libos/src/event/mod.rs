@@ -3,6 +3,7 @@
 pub mod epoll;
 pub mod eventfd;
 pub mod futex;
+pub mod inotify;
 pub mod poll;
 pub mod select;
 

@@ -3,7 +3,9 @@
 use super::dentry::Dentry;
 use super::mount::{self, Mount, RELATIME, Super};
 use super::tmpfs::{Options, Tmpfs};
-use super::{FdFlags, FdTable, FileSystem, FsInfo, Kind, Path, devfs, hostfs, overlay, procfs, tty};
+use super::{
+    FdFlags, FdTable, FileSystem, FsInfo, Kind, Path, devfs, hostfs, overlay, procfs, tty,
+};
 use crate::{Errno, Result, pal};
 use alloc::string::String;
 use alloc::sync::Arc;

@@ -49,6 +49,8 @@ pub struct Dentry {
     children: Mutex<HashMap<Arc<[u8]>, Weak<Dentry>>>,
     /// Its slot in the cache plus one; 0: not there.
     slot: AtomicUsize,
+    /// Open files.
+    opens: AtomicU32,
 }
 
 /// Holds a directory's names still.
@@ -72,6 +74,7 @@ impl Dentry {
             names: Mutex::new(()),
             children: Mutex::default(),
             slot: AtomicUsize::new(0),
+            opens: AtomicU32::new(0),
         })
     }
 
@@ -133,6 +136,17 @@ impl Dentry {
         } else {
             self.flags.fetch_and(!flags, Ordering::AcqRel);
         }
+    }
+
+    /// How many open files there are under this name.
+    pub fn opens(&self) -> u32 {
+        self.opens.load(Ordering::Acquire)
+    }
+
+    /// One more or less of them; how many there are then.
+    pub fn count_open(&self, change: i32) -> u32 {
+        let old = self.opens.fetch_add(change as u32, Ordering::AcqRel);
+        old.wrapping_add(change as u32)
     }
 
     /// `self` lies below `above`, or is it.

@@ -121,6 +121,9 @@ fn getdents(t: &Task, fd: i32, buf: UserAddr, count: usize, old: bool) -> SysRes
         return Err(Errno::EINVAL);
     }
     user::write_bytes(t, buf, &out)?;
+    if let Some(p) = &f.path {
+        super::notify::accessed(p);
+    }
     *pos = next;
     Ok(out.len())
 }

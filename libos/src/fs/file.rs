@@ -1,6 +1,7 @@
 //! Open files.
 
 use super::access::Hold;
+use super::notify;
 use super::path::Path;
 use crate::mm::PageObject;
 use crate::uio::{IoDst, IoSrc};
@@ -9,7 +10,7 @@ use crate::{Errno, Result, SysResult, Task};
 use alloc::sync::Arc;
 use bastide_base::sync::Mutex;
 use core::any::Any;
-use core::sync::atomic::{AtomicU32, Ordering};
+use core::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 
 /// One name in a directory, for `getdents64(2)`.
 #[derive(Clone, Copy, Debug)]
@@ -161,6 +162,8 @@ pub struct File {
     pub pos: Mutex<u64>,
     /// `F_SETOWN` and `F_SETSIG`.
     pub owner: Mutex<super::sigio::Owner>,
+    /// Watchers were told that it was opened.
+    announced: AtomicBool,
     /// Keeps others from executing what is written here, or from writing what is executed.
     _hold: Option<Hold>,
 }
@@ -177,6 +180,11 @@ impl Drop for File {
     fn drop(&mut self) {
         super::locks::dropped(self);
         super::lease::dropped(self);
+        if let Some(p) = &self.path
+            && *self.announced.get_mut()
+        {
+            notify::closed(self, p);
+        }
     }
 }
 
@@ -199,8 +207,25 @@ impl File {
             flags: AtomicU32::new(flags),
             pos: Mutex::new(0),
             owner: Mutex::default(),
+            announced: AtomicBool::new(false),
             _hold: hold,
         })
+    }
+
+    /// Watchers are told that it was opened, and will be told when it is closed.
+    pub fn announce(&self) {
+        if let Some(p) = &self.path
+            && !self.announced.swap(true, Ordering::Relaxed)
+        {
+            notify::opened(p);
+        }
+    }
+
+    fn told(&self, r: Result<usize>, what: fn(&Path)) -> Result<usize> {
+        if let (Ok(1..), Some(p)) = (r, &self.path) {
+            what(p);
+        }
+        r
     }
 
     /// Access mode and status flags.
@@ -259,10 +284,10 @@ impl File {
     pub fn read(&self, t: &Task, dst: &mut IoDst<'_>) -> Result<usize> {
         self.check_read()?;
         if !self.ops.seekable() {
-            return self.ops.read(t, self, dst, None);
+            return self.told(self.ops.read(t, self, dst, None), notify::accessed);
         }
         let mut pos = self.pos.lock();
-        let n = self.ops.read(t, self, dst, Some(*pos))?;
+        let n = self.told(self.ops.read(t, self, dst, Some(*pos)), notify::accessed)?;
         *pos += n as u64;
         Ok(n)
     }
@@ -273,7 +298,7 @@ impl File {
             return Err(Errno::ESPIPE);
         }
         self.check_read()?;
-        self.ops.read(t, self, dst, Some(offset))
+        self.told(self.ops.read(t, self, dst, Some(offset)), notify::accessed)
     }
 
     fn check_read(&self) -> Result<()> {
@@ -293,7 +318,7 @@ impl File {
             return Err(Errno::EBADF);
         }
         if !self.ops.seekable() {
-            return self.ops.write(t, self, src, None);
+            return self.told(self.ops.write(t, self, src, None), notify::modified);
         }
         let mut pos = self.pos.lock();
         let n = self.write_limited(t, src, *pos)?;
@@ -326,7 +351,7 @@ impl File {
             };
             src.limit(super::rw::writable_bytes(t, start, src.left())?);
         }
-        self.ops.write(t, self, src, Some(offset))
+        self.told(self.ops.write(t, self, src, Some(offset)), notify::modified)
     }
 
     /// One descriptor less refers to the file, `close(2)`: the object hears of it, and the process

@@ -44,6 +44,7 @@ impl Super {
 
 impl Drop for Super {
     fn drop(&mut self) {
+        crate::event::inotify::unmounted(&self.root);
         dentry::purge(&self.root);
         let _ = self.fs.sync();
     }

@@ -5,6 +5,7 @@ use super::dentry::{self, Dentry};
 use super::file::{O_ACCMODE, O_PATH, O_RDWR, O_WRONLY};
 use super::lease;
 use super::mount;
+use super::notify;
 use super::perm::{self, READ, WRITE};
 use super::walk::{self, Last, Look, Stepped, Walk};
 use super::{FdFlags, File, FileOps, Kind, Path};
@@ -244,7 +245,10 @@ fn create(
     let (mode, uid, gid) = new_owner(&w.creds, &w.at, mode | Kind::Regular.bits())?;
     let inode = w.at.inode().create(name, mode, 0, uid, gid)?;
     *created = true;
-    Ok(names.add(name, inode))
+    let d = names.add(name, inode);
+    drop(names);
+    notify::created(&w.at, &d);
+    Ok(d)
 }
 
 fn open_unnamed(t: &Task, dirfd: i32, path: &[u8], how: &How) -> Result<Arc<File>> {
@@ -335,20 +339,25 @@ pub fn open_inode(t: &Task, p: Path, flags: u32) -> Result<Arc<File>> {
             None => Some(access::writing(p.inode().stat()?.id())?),
         };
         super::attr::truncate_inode(&t.creds(), p.inode(), 0)?;
+        notify::modified(&p);
     }
     let ops = p
         .inode()
         .clone()
         .open(t, flags & !TRANSIENT | flags & O_NOCTTY)?;
     let kept = flags & !TRANSIENT | O_LARGEFILE;
-    Ok(File::holding(ops, Some(p), kept, hold))
+    let file = File::holding(ops, Some(p), kept, hold);
+    file.announce();
+    Ok(file)
 }
 
 /// Opens a file for execution: until it is dropped nobody may write to it. ETXTBSY.
 pub fn open_denying_writes(t: &Task, p: Path) -> Result<Arc<File>> {
     let hold = access::executing(p.inode().stat()?.id())?;
     let ops = p.inode().clone().open(t, 0)?;
-    Ok(File::holding(ops, Some(p), O_LARGEFILE, Some(hold)))
+    let file = File::holding(ops, Some(p), O_LARGEFILE, Some(hold));
+    file.announce();
+    Ok(file)
 }
 
 fn open_fd(t: &Arc<Task>, dirfd: i32, path: UserAddr, how: &How) -> SysResult {

@@ -1295,6 +1295,34 @@ pub static TABLE: &[Entry] = &[
     ),
     // events
     e(
+        253,
+        "inotify_init",
+        "",
+        &h(crate::event::inotify::sys_inotify_init),
+        Full,
+    ),
+    e(
+        294,
+        "inotify_init1",
+        "hex",
+        &h(crate::event::inotify::sys_inotify_init1),
+        Full,
+    ),
+    e(
+        254,
+        "inotify_add_watch",
+        "fd,path,hex",
+        &h(crate::event::inotify::sys_inotify_add_watch),
+        Partial("what others do on the host in a shared directory is not seen"),
+    ),
+    e(
+        255,
+        "inotify_rm_watch",
+        "fd,int",
+        &h(crate::event::inotify::sys_inotify_rm_watch),
+        Full,
+    ),
+    e(
         7,
         "poll",
         "ptr,int,int",

@@ -70,6 +70,11 @@ impl Param {
         usize::try_from(self.get()).unwrap_or(0)
     }
 
+    /// Changes the value to one that means "none" and is out of bounds for others.
+    pub fn reset(&self, value: i64) {
+        self.value.store(value, Ordering::Relaxed);
+    }
+
     /// Changes the value; false if it is out of bounds.
     pub fn set(&self, value: i64) -> bool {
         let fits = (self.min..=self.max).contains(&value);

@@ -4,7 +4,7 @@ use super::dentry::Dentry;
 use super::mount::{self, Mount, RELATIME, Super};
 use super::tmpfs::{Options, Tmpfs};
 use super::{
-    FdFlags, FdTable, FileSystem, FsInfo, Kind, Path, devfs, hostfs, overlay, procfs, tty,
+    FdFlags, FdTable, FileSystem, FsInfo, Kind, Path, devfs, hostfs, overlay, procfs, sysfs, tty,
 };
 use crate::{Errno, Result, pal};
 use alloc::string::String;
@@ -77,7 +77,7 @@ pub fn special(name: &[u8]) -> Result<Arc<dyn FileSystem>> {
     match name {
         b"devtmpfs" => devfs::new(),
         b"proc" => Ok(procfs::new()),
-        b"sysfs" => Ok(memory(0, 0o555)),
+        b"sysfs" => Ok(sysfs::new()),
         _ => Err(Errno::ENODEV),
     }
 }

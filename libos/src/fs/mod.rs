@@ -39,6 +39,7 @@ pub mod sigio;
 pub mod size;
 pub mod stat;
 pub mod sync;
+pub mod sysfs;
 #[cfg(test)]
 mod tests;
 pub mod times;

@@ -237,13 +237,13 @@ pub fn cgroup(_s: &Seen, _t: &Task) -> Result<Vec<u8>> {
 }
 
 /// `oom_score`.
-pub fn oom_score(s: &Seen, _t: &Task) -> Result<Vec<u8>> {
+pub fn oom_score(s: &Seen, t: &Task) -> Result<Vec<u8>> {
     let adj = s.process.settings.oom_score_adj.load(Ordering::Relaxed);
     if adj <= -1000 {
         return line(0);
     }
     let total = (pal().memory().0 / 4096).max(1);
-    let used = memory::sizes(s).resident.saturating_mul(1000) / total;
+    let used = memory::sizes(s, t).resident.saturating_mul(1000) / total;
     let points = 1000 + i64::from(adj) + used.min(1000) as i64;
     line(points.max(0) * 2 / 3)
 }

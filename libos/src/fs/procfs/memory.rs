@@ -1,14 +1,18 @@
 //! Files of `/proc/PID` that show its memory.
 
+use super::super::pseudo::Text;
 use super::super::{File, FileOps};
 use super::target::{Seen, Target};
 use crate::uio::{IoDst, IoSrc};
 use crate::user::{self, UserAddr};
-use crate::{Errno, Result, Task, pal};
+use crate::{Errno, Result, Task};
+use alloc::format;
+use alloc::string::String;
 use alloc::sync::Arc;
 use alloc::vec;
 use alloc::vec::Vec;
-use bastide_pal::ThreadId;
+use bastide_base::pages::PAGE;
+use bastide_pal::{Prot, ThreadId};
 use core::any::Any;
 use core::sync::atomic::Ordering;
 
@@ -16,17 +20,7 @@ use core::sync::atomic::Ordering;
 #[derive(Clone, Copy, Default)]
 pub struct Sizes {
     pub size: u64,
-    pub peak: u64,
     pub resident: u64,
-    /// Of what is resident: file pages and shared memory.
-    pub shared: u64,
-    pub locked: u64,
-    pub text: u64,
-    pub lib: u64,
-    /// Data with the stack (`statm`), and without (`VmData`).
-    pub data_pages: u64,
-    pub data_only: u64,
-    pub stack: u64,
     /// Addresses: the program's code and data, its stack, and where `brk(2)` starts.
     pub code: (usize, usize),
     pub data: (usize, usize),
@@ -34,9 +28,57 @@ pub struct Sizes {
     pub brk: usize,
 }
 
+/// The process's memory is the reader's, which can be measured exactly.
+fn is_own(task: &Task, reader: &Task) -> bool {
+    Arc::ptr_eq(&task.mm(), &reader.mm())
+}
+
 /// The sizes of a process; zero for what has no memory any more.
-pub fn sizes(_s: &Seen) -> Sizes {
-    Sizes::default()
+pub fn sizes(s: &Seen, t: &Task) -> Sizes {
+    let Some(task) = &s.task else {
+        return Sizes::default();
+    };
+    let mm = task.mm();
+    let sums = mm.sizes(is_own(task, t));
+    let mut out = Sizes {
+        size: sums.total / PAGE as u64,
+        resident: sums.resident / PAGE as u64,
+        stack_start: s.process.args.lock().0[0],
+        brk: mm.brk_area().0,
+        ..Sizes::default()
+    };
+    // The program's own mappings: those of its file, in order.
+    let exe = s.process.exe.lock().clone().and_then(|f| f.stat().ok());
+    let exe = exe.map(|st| (st.dev, st.ino));
+    for m in mm.describe_maps() {
+        let of_program = m.file.as_ref().and_then(|f| f.stat().ok());
+        if exe.is_none() || of_program.map(|st| (st.dev, st.ino)) != exe {
+            continue;
+        }
+        if m.prot.contains(Prot::EXEC) {
+            let first = if out.code.0 == 0 { m.start } else { out.code.0 };
+            out.code = (first, m.end);
+        } else if m.prot.contains(Prot::WRITE) {
+            let first = if out.data.0 == 0 { m.start } else { out.data.0 };
+            out.data = (first, m.end);
+        }
+    }
+    out
+}
+
+/// `statm`.
+pub fn statm(s: &Seen, t: &Task) -> Result<Vec<u8>> {
+    let text = match &s.task {
+        Some(task) => task.mm().statm(is_own(task, t)),
+        None => String::from("0 0 0 0 0 0 0\n"),
+    };
+    Ok(text.into_bytes())
+}
+
+/// The lines about memory of `status`.
+pub fn status(s: &Seen, t: &Task) -> String {
+    let own = |task: &Arc<Task>| task.mm().status(is_own(task, t));
+    s.task.as_ref().map(own).unwrap_or_default()
 }
 
 /// Longest text of memory that `cmdline` shows.
@@ -44,22 +86,21 @@ const MAX_ARGS: usize = 1 << 21;
 
 /// Reads the memory of a task on behalf of `reader`; returns the bytes read.
 fn peek(task: &Task, reader: &Task, addr: usize, buf: &mut [u8]) -> usize {
-    if Arc::ptr_eq(&task.mm(), &reader.mm()) {
+    if is_own(task, reader) {
         return match user::read_partial(reader, UserAddr(addr), buf) {
             Ok(()) => buf.len(),
             Err(n) => n,
         };
     }
-    let n = buf.len();
-    let limit = bastide_base::user::accessible(addr, n);
+    let limit = bastide_base::user::accessible(addr, buf.len());
     let thread = ThreadId(task.thread.load(Ordering::Acquire));
     let part = buf.get_mut(..limit).unwrap_or_default();
-    pal().peek(thread, addr, part).unwrap_or(0).min(limit)
+    task.mm().peek(thread, addr, part)
 }
 
 /// Writes the memory of a task on behalf of `writer`; returns the bytes written.
 fn poke(task: &Task, writer: &Task, addr: usize, buf: &[u8]) -> usize {
-    if Arc::ptr_eq(&task.mm(), &writer.mm()) {
+    if is_own(task, writer) {
         return match user::write_partial(writer, UserAddr(addr), buf) {
             Ok(()) => buf.len(),
             Err(n) => n,
@@ -68,7 +109,7 @@ fn poke(task: &Task, writer: &Task, addr: usize, buf: &[u8]) -> usize {
     let limit = bastide_base::user::accessible(addr, buf.len());
     let thread = ThreadId(task.thread.load(Ordering::Acquire));
     let part = buf.get(..limit).unwrap_or_default();
-    pal().poke(thread, addr, part).unwrap_or(0).min(limit)
+    task.mm().poke(thread, addr, part)
 }
 
 /// A range of a process's memory, as much of it as can be read.
@@ -109,23 +150,73 @@ pub fn auxv(s: &Seen, _t: &Task) -> Result<Vec<u8>> {
 }
 
 /// `maps`.
-pub fn maps(_s: &Seen, _t: &Task) -> Result<Vec<u8>> {
-    Ok(Vec::new())
+pub fn maps(s: &Seen, t: &Task) -> Result<Vec<u8>> {
+    Ok(s.task()?.mm().maps(t).into_bytes())
 }
 
-/// `numa_maps`.
-pub fn numa_maps(_s: &Seen, _t: &Task) -> Result<Vec<u8>> {
-    Ok(Vec::new())
+/// `numa_maps`: all memory is on node 0.
+pub fn numa_maps(s: &Seen, t: &Task) -> Result<Vec<u8>> {
+    let mut out = Text::new();
+    for m in s.task()?.mm().describe_maps() {
+        out.put(format_args!("{:08x} default", m.start));
+        let name = m.name.trim_matches(['[', ']']);
+        match &m.file {
+            Some(f) => {
+                let path = crate::fs::path::of_file(f);
+                let text = crate::fs::path::absolute(t, &path).unwrap_or_default();
+                out.bytes(b" file=").escaped(&text, b"\n\t ");
+            }
+            None if matches!(name, "heap" | "stack") => {
+                out.put(format_args!(" {name}"));
+            }
+            None => {}
+        }
+        out.bytes(b"\n");
+    }
+    Ok(out.0)
 }
 
 /// `smaps`.
-pub fn smaps(_s: &Seen, _t: &Task) -> Result<Vec<u8>> {
-    Ok(Vec::new())
+pub fn smaps(s: &Seen, t: &Task) -> Result<Vec<u8>> {
+    let task = s.task()?;
+    Ok(task.mm().smaps(t, is_own(task, t)).into_bytes())
 }
 
-/// `smaps_rollup`.
-pub fn smaps_rollup(_s: &Seen, _t: &Task) -> Result<Vec<u8>> {
-    Ok(Vec::new())
+/// `smaps_rollup`: the sums of `smaps`.
+pub fn smaps_rollup(s: &Seen, t: &Task) -> Result<Vec<u8>> {
+    let task = s.task()?;
+    let mm = task.mm();
+    let text = mm.smaps(t, is_own(task, t));
+    let mut sums: Vec<(&str, u64)> = Vec::new();
+    for line in text.lines() {
+        let Some((name, value)) = line.split_once(':') else {
+            continue;
+        };
+        let Some(kb) = value.trim().strip_suffix(" kB") else {
+            continue;
+        };
+        if name.ends_with("Size") {
+            continue;
+        }
+        let kb: u64 = kb.parse().unwrap_or(0);
+        match sums.iter_mut().find(|(n, _)| *n == name) {
+            Some((_, sum)) => *sum += kb,
+            None => sums.push((name, kb)),
+        }
+    }
+    let maps = mm.describe_maps();
+    let first = maps.first().map_or(0, |m| m.start);
+    let last = maps.last().map_or(0, |m| m.end);
+    let mut out = Text::new();
+    out.put(format_args!(
+        "{first:08x}-{last:08x} ---p 00000000 00:00 0 "
+    ));
+    let pad = 73usize.saturating_sub(out.0.len());
+    out.put(format_args!("{:pad$}[rollup]\n", ""));
+    for (name, kb) in sums {
+        out.put(format_args!("{:<16}{kb:>8} kB\n", format!("{name}:")));
+    }
+    Ok(out.0)
 }
 
 /// `pagemap`: physical pages are the platform's secret.

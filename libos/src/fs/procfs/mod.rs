@@ -20,7 +20,8 @@ mod target;
 mod tests;
 
 pub use ns::{NsFile, NsKind};
-pub use system::load_averages;
+pub use stat::{cpu_list, cpu_mask};
+pub use system::{cpu_total, load_averages, memory_pages};
 
 use super::pseudo::{Home, Node, TreeInode, child_ino, set_attr};
 use super::{Dirent, FileOps, FileSystem, Inode, Kind, SetAttr, Stat, StatFs, inode};

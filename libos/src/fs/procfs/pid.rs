@@ -93,7 +93,7 @@ static ENTRIES: &[Entry] = &[
     e("syscall", 0o400, Private(info::syscall), Both),
     text("cmdline", 0o444, memory::cmdline),
     text("stat", 0o444, stat::stat),
-    text("statm", 0o444, stat::statm),
+    text("statm", 0o444, memory::statm),
     e("maps", 0o444, Private(memory::maps), Both),
     e("children", 0o444, What::Text(info::children), Thread),
     e("numa_maps", 0o444, Private(memory::numa_maps), Both),

@@ -8,7 +8,9 @@ use crate::process::Creds;
 use crate::process::task::RLIMIT_SIGPENDING;
 use crate::signal::{Charge, SigSet};
 use crate::{Result, Task, pal};
+use alloc::string::String;
 use alloc::sync::Arc;
+use alloc::vec;
 use alloc::vec::Vec;
 use core::sync::atomic::Ordering;
 
@@ -68,7 +70,7 @@ pub fn stat(s: &Seen, t: &Task) -> Result<Vec<u8>> {
     let mut out = Text::new();
     let ids = ids(s);
     let permitted = s.may_inspect(t).is_ok();
-    let mem = memory::sizes(s);
+    let mem = memory::sizes(s, t);
     let (user, system) = info::cpu(s);
     let (cuser, csystem) = if s.thread {
         (0, 0)
@@ -152,17 +154,6 @@ pub fn stat(s: &Seen, t: &Task) -> Result<Vec<u8>> {
     Ok(out.0)
 }
 
-/// `statm`.
-pub fn statm(s: &Seen, _t: &Task) -> Result<Vec<u8>> {
-    let m = memory::sizes(s);
-    let mut out = Text::new();
-    out.put(format_args!(
-        "{} {} {} {} 0 {} 0\n",
-        m.size, m.resident, m.shared, m.text, m.data_pages
-    ));
-    Ok(out.0)
-}
-
 /// A set of CPUs as hexadecimal words, `nr` bits wide.
 pub fn mask(bits: &[u64], nr: u32) -> Text {
     let mut out = Text::new();
@@ -210,6 +201,29 @@ pub fn list(bits: &[u64], nr: u32) -> Text {
     out
 }
 
+fn bits(cpus: &[u32]) -> Vec<u64> {
+    let nr = cpus.iter().max().map_or(0, |c| c + 1);
+    let mut bits = vec![0; nr.div_ceil(64) as usize];
+    for &cpu in cpus {
+        if let Some(word) = bits.get_mut(cpu as usize / 64) {
+            *word |= 1 << (cpu % 64);
+        }
+    }
+    bits
+}
+
+/// CPUs as a mask of all that there are.
+pub fn cpu_mask(cpus: &[u32]) -> String {
+    let mask = mask(&bits(cpus), pal().cpus().max(1));
+    String::from_utf8(mask.0).unwrap_or_default()
+}
+
+/// CPUs as ranges.
+pub fn cpu_list(cpus: &[u32]) -> String {
+    let bits = bits(cpus);
+    String::from_utf8(list(&bits, bits.len() as u32 * 64).0).unwrap_or_default()
+}
+
 /// All CPUs.
 pub fn all_cpus() -> Vec<u64> {
     let n = pal().cpus().max(1) as usize;
@@ -233,7 +247,7 @@ fn put_creds(out: &mut Text, c: &Creds) {
 }
 
 /// `status`.
-pub fn status(s: &Seen, _t: &Task) -> Result<Vec<u8>> {
+pub fn status(s: &Seen, t: &Task) -> Result<Vec<u8>> {
     let mut out = Text::new();
     let ids = ids(s);
     let creds = s.creds();
@@ -247,8 +261,8 @@ pub fn status(s: &Seen, _t: &Task) -> Result<Vec<u8>> {
         };
     }
     out.bytes(b"\n");
-    if let Some(t) = &s.task {
-        out.put(format_args!("Umask:\t{:04o}\n", *t.fs().umask.lock()));
+    if let Some(task) = &s.task {
+        out.put(format_args!("Umask:\t{:04o}\n", *task.fs().umask.lock()));
     }
     out.put(format_args!(
         "State:\t{letter} ({word})\nTgid:\t{}\nNgid:\t0\nPid:\t{}\nPPid:\t{}\nTracerPid:\t0\n",
@@ -264,7 +278,7 @@ pub fn status(s: &Seen, _t: &Task) -> Result<Vec<u8>> {
         s.process.pid, s.id, ids.pgid, ids.sid
     ));
     if s.task.is_some() {
-        put_memory(&mut out, s);
+        put_memory(&mut out, s, t);
     }
     let threads = s.process.tasks.lock().len().max(1);
     out.put(format_args!("Threads:\t{threads}\n"));
@@ -290,30 +304,10 @@ pub fn status(s: &Seen, _t: &Task) -> Result<Vec<u8>> {
     Ok(out.0)
 }
 
-fn put_memory(out: &mut Text, s: &Seen) {
-    let m = memory::sizes(s);
-    let anon = m.resident.saturating_sub(m.shared);
-    for (name, pages) in [
-        ("VmPeak", m.peak),
-        ("VmSize", m.size),
-        ("VmLck", m.locked),
-        ("VmPin", 0),
-        ("VmHWM", m.resident),
-        ("VmRSS", m.resident),
-        ("RssAnon", anon),
-        ("RssFile", m.shared),
-        ("RssShmem", 0),
-        ("VmData", m.data_only),
-        ("VmStk", m.stack),
-        ("VmExe", m.text),
-        ("VmLib", m.lib),
-        ("VmPTE", m.size / 512 + 8),
-        ("VmSwap", 0),
-        ("HugetlbPages", 0),
-    ] {
-        out.put(format_args!("{name}:\t{:>8} kB\n", pages * 4));
-    }
-    out.bytes(b"CoreDumping:\t0\nTHP_enabled:\t0\nuntag_mask:\t0xffffffffffffffff\n");
+fn put_memory(out: &mut Text, s: &Seen, t: &Task) {
+    out.bytes(memory::status(s, t).as_bytes());
+    out.bytes(b"HugetlbPages:\t       0 kB\nCoreDumping:\t0\nTHP_enabled:\t0\n");
+    out.bytes(b"untag_mask:\t0xffffffffffffffff\n");
 }
 
 fn put_rest(out: &mut Text, s: &Seen, creds: &Creds) {

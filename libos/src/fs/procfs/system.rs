@@ -2,8 +2,10 @@
 
 use super::super::pseudo::{Node, Text};
 use super::{stat, ticks};
+use crate::ipc::sysv;
 use crate::process::sysinfo::{RELEASE, VERSION};
 use crate::{Result, Task, kernel, pal, time};
+use alloc::string::String;
 use alloc::sync::Arc;
 use alloc::vec;
 use alloc::vec::Vec;
@@ -51,21 +53,9 @@ pub fn nodes() -> Vec<Node> {
         Node::dir(
             "sysvipc",
             vec![
-                Node::fixed(
-                    "msg",
-                    "       key      msqid perms      cbytes       qnum lspid lrpid   uid   gid  \
-                     cuid  cgid      stime      rtime      ctime",
-                ),
-                Node::fixed(
-                    "sem",
-                    "       key      semid perms      nsems   uid   gid  cuid  cgid      otime      \
-                     ctime",
-                ),
-                Node::fixed(
-                    "shm",
-                    "       key      shmid perms                  size  cpid  lpid nattch   uid   gid  \
-                     cuid  cgid      atime      dtime      ctime                   rss                  swap",
-                ),
+                Node::text("msg", |_: &Task| Ok(report(sysv::msg::report))),
+                Node::text("sem", |_: &Task| Ok(report(sysv::sem::report))),
+                Node::text("shm", |_: &Task| Ok(report(sysv::shm::report))),
             ],
         ),
         Node::dir(
@@ -96,12 +86,19 @@ pub fn nodes() -> Vec<Node> {
     ]
 }
 
+/// What a function writes to a string.
+fn report(write: fn(&mut String)) -> Vec<u8> {
+    let mut out = String::new();
+    write(&mut out);
+    out.into_bytes()
+}
+
 fn empty(_t: &Task) -> Result<Vec<u8>> {
     Ok(Vec::new())
 }
 
 /// Pages of memory: (all, free).
-pub fn pages() -> (u64, u64) {
+pub fn memory_pages() -> (u64, u64) {
     let (total, free) = pal().memory();
     (total / 4096, free.min(total) / 4096)
 }
@@ -137,7 +134,7 @@ fn cpuinfo(_t: &Task) -> Result<Vec<u8>> {
 }
 
 fn meminfo(_t: &Task) -> Result<Vec<u8>> {
-    let (total, free) = pages();
+    let (total, free) = memory_pages();
     let (total, free) = (total * 4, free * 4);
     let used = total - free;
     let mut out = Text::new();
@@ -206,7 +203,7 @@ pub fn commit_limit() -> u64 {
         return own as u64;
     }
     let ratio = crate::sysctl::OVERCOMMIT_RATIO.get().max(0) as u64;
-    (pages().0 * 4 / 100).saturating_mul(ratio)
+    (memory_pages().0 * 4 / 100).saturating_mul(ratio)
 }
 
 fn put_kb(out: &mut Text, name: &str, kb: u64) {
@@ -216,7 +213,7 @@ fn put_kb(out: &mut Text, name: &str, kb: u64) {
 }
 
 /// CPU time of all processes: (user, system) in nanoseconds.
-fn busy() -> (u64, u64) {
+pub fn cpu_total() -> (u64, u64) {
     let all: Vec<Arc<crate::Process>> = kernel().processes.lock().values().cloned().collect();
     let first = all
         .iter()
@@ -231,7 +228,7 @@ fn busy() -> (u64, u64) {
 
 /// Idle time of all CPUs in nanoseconds.
 fn idle() -> u64 {
-    let (user, system) = busy();
+    let (user, system) = cpu_total();
     let all = (pal().now(Clock::Boottime)).saturating_mul(u64::from(pal().cpus().max(1)));
     all.saturating_sub(user).saturating_sub(system)
 }
@@ -252,7 +249,7 @@ fn uptime(_t: &Task) -> Result<Vec<u8>> {
 
 fn stat_file(_t: &Task) -> Result<Vec<u8>> {
     let n = u64::from(pal().cpus().max(1));
-    let (user, system) = busy();
+    let (user, system) = cpu_total();
     let (user, system, idle) = (ticks(user), ticks(system), ticks(idle()));
     let mut out = Text::new();
     out.put(format_args!("cpu  {user} 0 {system} {idle} 0 0 0 0 0 0\n"));
@@ -388,7 +385,7 @@ fn cgroups(_t: &Task) -> Result<Vec<u8>> {
 }
 
 fn buddyinfo(_t: &Task) -> Result<Vec<u8>> {
-    let (_, free) = pages();
+    let (_, free) = memory_pages();
     let mut out = Text::new();
     out.put(format_args!("Node 0, zone   Normal"));
     for order in 0..11 {
@@ -400,7 +397,7 @@ fn buddyinfo(_t: &Task) -> Result<Vec<u8>> {
 }
 
 fn vmstat(_t: &Task) -> Result<Vec<u8>> {
-    let (total, free) = pages();
+    let (total, free) = memory_pages();
     let used = total - free;
     let mut out = Text::new();
     for (name, value) in [
@@ -445,7 +442,7 @@ fn vmstat(_t: &Task) -> Result<Vec<u8>> {
 }
 
 fn zoneinfo(_t: &Task) -> Result<Vec<u8>> {
-    let (total, free) = pages();
+    let (total, free) = memory_pages();
     let min = total / 256;
     let mut out = Text::new();
     out.put(format_args!(

@@ -216,3 +216,24 @@ fn sets_are_shown_as_ranges_and_words() {
     );
     assert_eq!(text(super::stat::mask(&[1], 64)), "00000000,00000001");
 }
+
+#[test]
+fn the_machine_is_in_sys() {
+    let t = testing::task();
+    let mut at = super::super::sysfs::new().root();
+    for name in [
+        "devices",
+        "system",
+        "cpu",
+        "cpu1",
+        "topology",
+        "core_siblings",
+    ] {
+        at = at.lookup(name.as_bytes()).unwrap();
+    }
+    let mut out = Vec::new();
+    let f = File::new(at.clone().open(&t, 0).unwrap(), None, 0);
+    f.read(&t, &mut IoDst::kernel(&mut out, 100)).unwrap();
+    assert_eq!(out, b"3\n");
+    assert_eq!(at.stat().unwrap().size, 4096);
+}

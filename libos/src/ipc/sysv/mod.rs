@@ -9,6 +9,7 @@ mod tests;
 use crate::abi::ipc::{IPC_CREAT, IPC_EXCL, IPC_PRIVATE, IpcPerm};
 use crate::process::Creds;
 use crate::process::creds::{CAP_IPC_OWNER, CAP_SYS_ADMIN};
+use crate::sysctl::Param;
 use crate::{Errno, Result, Task, time};
 use alloc::sync::Arc;
 use alloc::vec::Vec;
@@ -116,17 +117,54 @@ struct Slots<T> {
     fresh: usize,
 }
 
+impl<T> Slots<T> {
+    /// Makes room for a new object: its slot and identifier. With `wanted` that identifier if its
+    /// slot is free, or one with the same sequence number in a later slot.
+    fn room(&mut self, wanted: Option<usize>) -> Result<(usize, usize)> {
+        let first = wanted.map_or(0, |id| id % SLOTS);
+        let after = self.slots.iter().skip(first);
+        let free = after.enumerate().find(|(_, o)| o.is_none());
+        let index = match free {
+            Some((i, _)) => first + i,
+            None => self.slots.len().max(first),
+        };
+        if index >= SLOTS {
+            return Err(Errno::ENOSPC);
+        }
+        if index >= self.slots.len() {
+            let more = index + 1 - self.slots.len();
+            self.slots.try_reserve(more).map_err(|_| Errno::ENOMEM)?;
+            self.slots.resize_with(index + 1, || None);
+        }
+        if let Some(id) = wanted {
+            return Ok((index, id / SLOTS));
+        }
+        if index < self.fresh {
+            self.seq = (self.seq + 1) % MAX_SEQ;
+        }
+        self.fresh = index + 1;
+        Ok((index, self.seq))
+    }
+}
+
 /// All objects of a kind.
-struct Table<T>(Mutex<Slots<T>>);
+struct Table<T> {
+    slots: Mutex<Slots<T>>,
+    /// The identifier that the next object shall have; -1: any.
+    next: &'static Param,
+}
 
 impl<T: Object> Table<T> {
-    const fn new() -> Self {
-        Table(Mutex::new(Slots {
-            slots: Vec::new(),
-            used: 0,
-            seq: 0,
-            fresh: 0,
-        }))
+    const fn new(next: &'static Param) -> Self {
+        Table {
+            slots: Mutex::new(Slots {
+                slots: Vec::new(),
+                used: 0,
+                seq: 0,
+                fresh: 0,
+            }),
+            next,
+        }
     }
 
     /// The object with a key, or a new one, as `shmget(2)` and its kin say: ENOENT, EEXIST,
@@ -140,7 +178,7 @@ impl<T: Object> Table<T> {
         fits: impl FnOnce(&T) -> Result<()>,
         make: impl FnOnce() -> Result<Arc<T>>,
     ) -> Result<i32> {
-        let mut s = self.0.lock();
+        let mut s = self.slots.lock();
         if key != IPC_PRIVATE {
             let found = s.slots.iter().flatten().find(|o| o.perm().key == key);
             match found {
@@ -160,19 +198,10 @@ impl<T: Object> Table<T> {
             return Err(Errno::ENOSPC);
         }
         let object = make()?;
-        let index = match s.slots.iter().position(Option::is_none) {
-            Some(i) => i,
-            None => {
-                s.slots.try_reserve(1).map_err(|_| Errno::ENOMEM)?;
-                s.slots.push(None);
-                s.slots.len() - 1
-            }
-        };
-        if index < s.fresh {
-            s.seq = (s.seq + 1) % MAX_SEQ;
-        }
-        s.fresh = index + 1;
-        let id = (s.seq * SLOTS + index) as i32;
+        let wanted = usize::try_from(self.next.get()).ok();
+        self.next.reset(-1);
+        let (index, seq) = s.room(wanted)?;
+        let id = (seq * SLOTS + index) as i32;
         object.set_id(id);
         s.used += 1;
         if let Some(slot) = s.slots.get_mut(index) {
@@ -184,7 +213,7 @@ impl<T: Object> Table<T> {
     /// The object with an identifier; EINVAL.
     fn find(&self, id: i32) -> Result<Arc<T>> {
         let index = usize::try_from(id).map_err(|_| Errno::EINVAL)? % SLOTS;
-        let s = self.0.lock();
+        let s = self.slots.lock();
         let o = s.slots.get(index).cloned().flatten();
         o.filter(|o| o.perm().id == id).ok_or(Errno::EINVAL)
     }
@@ -192,14 +221,14 @@ impl<T: Object> Table<T> {
     /// The object in a slot (`SHM_STAT`); EINVAL.
     fn at(&self, index: i32) -> Result<Arc<T>> {
         let index = usize::try_from(index).map_err(|_| Errno::EINVAL)?;
-        let s = self.0.lock();
+        let s = self.slots.lock();
         let o = s.slots.get(index % SLOTS).cloned().flatten();
         o.ok_or(Errno::EINVAL)
     }
 
     /// Takes an object out; false if it was out already.
     fn remove(&self, object: &Arc<T>) -> bool {
-        let mut s = self.0.lock();
+        let mut s = self.slots.lock();
         let slot = s
             .slots
             .iter_mut()
@@ -214,12 +243,12 @@ impl<T: Object> Table<T> {
 
     /// All objects.
     fn all(&self) -> Vec<Arc<T>> {
-        self.0.lock().slots.iter().flatten().cloned().collect()
+        self.slots.lock().slots.iter().flatten().cloned().collect()
     }
 
     /// How many there are, and the highest used slot.
     fn usage(&self) -> (usize, usize) {
-        let s = self.0.lock();
+        let s = self.slots.lock();
         let max = s.slots.iter().rposition(Option::is_some).unwrap_or(0);
         (s.used, max)
     }

@@ -3,6 +3,7 @@
 use super::{Object, Perm, Table, now};
 use crate::abi::ipc::*;
 use crate::process::creds::CAP_SYS_RESOURCE;
+use crate::sysctl::{MSG_NEXT_ID, MSGMAX, MSGMNB, MSGMNI};
 use crate::user::{self, UserAddr};
 use crate::wait::{POLLALL, WaitQueue, wait_until};
 use crate::{Errno, Result, SysResult, Task};
@@ -12,12 +13,6 @@ use alloc::sync::Arc;
 use alloc::vec::Vec;
 use bastide_base::sync::Mutex;
 use core::fmt::Write;
-use core::sync::atomic::{AtomicU32, Ordering};
-
-/// `/proc/sys/kernel/msgmax`, `msgmnb`, `msgmni`.
-pub static MSGMAX: AtomicU32 = AtomicU32::new(8192);
-pub static MSGMNB: AtomicU32 = AtomicU32::new(16384);
-pub static MSGMNI: AtomicU32 = AtomicU32::new(32000);
 
 const MSG_NOERROR: u32 = 0o10000;
 const MSG_EXCEPT: u32 = 0o20000;
@@ -26,7 +21,7 @@ const MSG_STAT: i32 = 11;
 const MSG_INFO: i32 = 12;
 const MSG_STAT_ANY: i32 = 13;
 
-static QUEUES: Table<Queue> = Table::new();
+static QUEUES: Table<Queue> = Table::new(&MSG_NEXT_ID);
 
 struct Message {
     kind: i64,
@@ -124,7 +119,7 @@ pub fn sys_msgget(t: &Arc<Task>, key: i32, flags: u32) -> SysResult {
         t,
         key,
         flags,
-        MSGMNI.load(Ordering::Relaxed) as usize,
+        MSGMNI.size(),
         |_| Ok(()),
         || {
             Ok(Arc::new(Queue {
@@ -132,7 +127,7 @@ pub fn sys_msgget(t: &Arc<Task>, key: i32, flags: u32) -> SysResult {
                     perm: Perm::new(t, key, flags),
                     messages: VecDeque::new(),
                     cbytes: 0,
-                    qbytes: MSGMNB.load(Ordering::Relaxed) as usize,
+                    qbytes: MSGMNB.size(),
                     stime: 0,
                     rtime: 0,
                     ctime: now(),
@@ -151,7 +146,7 @@ pub fn sys_msgget(t: &Arc<Task>, key: i32, flags: u32) -> SysResult {
 /// `msgsnd(2)`. EINVAL, EFAULT, EACCES, EAGAIN, EIDRM, EINTR, ENOMEM.
 pub fn sys_msgsnd(t: &Arc<Task>, id: i32, msg: UserAddr, size: usize, flags: u32) -> SysResult {
     let kind: i64 = user::read(t, msg)?;
-    if size > MSGMAX.load(Ordering::Relaxed) as usize || id < 0 || kind < 1 {
+    if size > MSGMAX.size() || id < 0 || kind < 1 {
         return Err(Errno::EINVAL);
     }
     let mut text = Vec::new();
@@ -258,12 +253,12 @@ pub fn sys_msgrcv(
 }
 
 fn info(cmd: i32) -> MsgInfo {
-    let mnb = MSGMNB.load(Ordering::Relaxed) as i32;
-    let mni = MSGMNI.load(Ordering::Relaxed) as i32;
+    let mnb = MSGMNB.get() as i32;
+    let mni = MSGMNI.get() as i32;
     let mut info = MsgInfo {
         msgpool: mni.saturating_mul(mnb / 1024),
         msgmap: mnb,
-        msgmax: MSGMAX.load(Ordering::Relaxed) as i32,
+        msgmax: MSGMAX.get() as i32,
         msgmnb: mnb,
         msgmni: mni,
         msgssz: 16,
@@ -310,7 +305,7 @@ pub fn sys_msgctl(t: &Arc<Task>, id: i32, cmd: i32, buf: UserAddr) -> SysResult 
             let to: MsqidDs = user::read(t, buf)?;
             let q = QUEUES.find(id)?;
             q.perm().check_owner(t)?;
-            let limit = u64::from(MSGMNB.load(Ordering::Relaxed));
+            let limit = MSGMNB.size() as u64;
             if to.qbytes > limit && !t.creds().capable(CAP_SYS_RESOURCE) {
                 return Err(Errno::EPERM);
             }

@@ -7,6 +7,7 @@ use super::{Object, Perm, Table, now};
 use crate::abi::ipc::*;
 use crate::event::{deadline_after, read_timespec};
 use crate::process::Process;
+use crate::sysctl::{SEM_NEXT_ID, SEMMNI, SEMMNS, SEMMSL, SEMOPM};
 use crate::user::{self, UserAddr};
 use crate::wait::{POLLALL, Parker, Wake, wait_until};
 use crate::{Errno, SysResult, Task};
@@ -18,14 +19,6 @@ use alloc::vec::Vec;
 use bastide_base::sync::Mutex;
 use core::fmt::Write;
 use core::sync::atomic::{AtomicI32, AtomicUsize, Ordering};
-
-/// `/proc/sys/kernel/sem`: SEMMSL, SEMMNS, SEMOPM, SEMMNI.
-pub static LIMITS: [AtomicI32; 4] = [
-    AtomicI32::new(32000),
-    AtomicI32::new(1_024_000_000),
-    AtomicI32::new(500),
-    AtomicI32::new(32000),
-];
 
 /// Largest value, and largest undo value.
 const SEMVMX: i32 = 32767;
@@ -42,7 +35,7 @@ const SEM_STAT: i32 = 18;
 const SEM_INFO: i32 = 19;
 const SEM_STAT_ANY: i32 = 20;
 
-static SETS: Table<Set> = Table::new();
+static SETS: Table<Set> = Table::new(&SEM_NEXT_ID);
 /// Semaphores of all sets.
 static TOTAL: AtomicUsize = AtomicUsize::new(0);
 /// Sets that processes have something to undo in, by process id.
@@ -214,8 +207,10 @@ impl Set {
     }
 }
 
+/// SEMMSL, SEMMNS, SEMOPM, SEMMNI.
 fn limit(i: usize) -> i32 {
-    LIMITS.get(i).map_or(0, |l| l.load(Ordering::Relaxed))
+    let limits = [&SEMMSL, &SEMMNS, &SEMOPM, &SEMMNI];
+    limits.get(i).map_or(0, |l| l.get() as i32)
 }
 
 /// `semget(2)`. EINVAL, ENOENT, EEXIST, EACCES, ENOSPC.

@@ -10,6 +10,7 @@ use crate::fs::{File, FileOps, Mappable, Stat};
 use crate::mm::{Backing, MapExtra, MapRequest, PageObject};
 use crate::process::creds::CAP_IPC_LOCK;
 use crate::process::task::RLIMIT_MEMLOCK;
+use crate::sysctl::{SHM_NEXT_ID, SHMALL, SHMMAX, SHMMNI};
 use crate::user::{self, UserAddr};
 use crate::{Errno, Result, SysResult, Task};
 use alloc::string::String;
@@ -21,11 +22,6 @@ use bastide_pal::Prot;
 use core::any::Any;
 use core::fmt::Write;
 use core::sync::atomic::{AtomicU64, Ordering};
-
-/// `/proc/sys/kernel/shmmax`, `shmall`, `shmmni`.
-pub static SHMMAX: AtomicU64 = AtomicU64::new(u64::MAX - (1 << 24));
-pub static SHMALL: AtomicU64 = AtomicU64::new(u64::MAX - (1 << 24));
-pub static SHMMNI: AtomicU64 = AtomicU64::new(4096);
 
 const SHM_DEST: u32 = 0o1000;
 const SHM_LOCKED: u32 = 0o2000;
@@ -41,7 +37,7 @@ const SHM_STAT: i32 = 13;
 const SHM_INFO: i32 = 14;
 const SHM_STAT_ANY: i32 = 15;
 
-static SEGMENTS: Table<Segment> = Table::new();
+static SEGMENTS: Table<Segment> = Table::new(&SHM_NEXT_ID);
 /// Pages of all segments.
 static TOTAL: AtomicU64 = AtomicU64::new(0);
 
@@ -153,7 +149,7 @@ pub fn sys_shmget(t: &Arc<Task>, key: i32, size: usize, flags: u32) -> SysResult
         t,
         key,
         flags,
-        SHMMNI.load(Ordering::Relaxed) as usize,
+        SHMMNI.size(),
         |s| {
             if s.size < size {
                 Err(Errno::EINVAL)
@@ -167,11 +163,11 @@ pub fn sys_shmget(t: &Arc<Task>, key: i32, size: usize, flags: u32) -> SysResult
 }
 
 fn create(t: &Task, key: i32, size: usize, flags: u32) -> Result<Arc<Segment>> {
-    if size == 0 || size as u64 > SHMMAX.load(Ordering::Relaxed) {
+    if size == 0 || size as u64 > SHMMAX.get_u64() {
         return Err(Errno::EINVAL);
     }
     let pages = (size as u64).div_ceil(PAGE as u64);
-    let all = SHMALL.load(Ordering::Relaxed);
+    let all = SHMALL.get_u64();
     let total = TOTAL.load(Ordering::Relaxed).checked_add(pages);
     if pages.checked_mul(PAGE as u64).is_none() || total.is_none_or(|n| n > all) {
         return Err(Errno::ENOSPC);
@@ -316,11 +312,11 @@ pub fn sys_shmctl(t: &Arc<Task>, id: i32, cmd: i32, buf: UserAddr) -> SysResult 
     match cmd {
         IPC_INFO => {
             let info = ShmInfo64 {
-                shmmax: SHMMAX.load(Ordering::Relaxed),
+                shmmax: SHMMAX.get_u64(),
                 shmmin: 1,
-                shmmni: SHMMNI.load(Ordering::Relaxed),
-                shmseg: SHMMNI.load(Ordering::Relaxed),
-                shmall: SHMALL.load(Ordering::Relaxed),
+                shmmni: SHMMNI.get_u64(),
+                shmseg: SHMMNI.get_u64(),
+                shmall: SHMALL.get_u64(),
                 ..ShmInfo64::default()
             };
             user::write(t, buf, &info)?;

@@ -1,5 +1,6 @@
 //! Queues of packets between sockets.
 
+use super::address::Address;
 use super::payload::Payload;
 use super::scm::{Flying, Rights};
 use super::socket::{Common, Flags, Incoming, Patience};
@@ -10,6 +11,7 @@ use alloc::{boxed::Box, collections::VecDeque, sync::Arc, vec::Vec};
 use bastide_abi::net::UCred;
 use bastide_abi::raw::net::{AF_UNIX, MSG_PEEK, MSG_TRUNC};
 use bastide_base::sync::{Mutex, MutexGuard};
+use core::net::{IpAddr, SocketAddr};
 use core::sync::atomic::Ordering;
 
 /// A datagram, or a piece of a stream.
@@ -23,8 +25,17 @@ pub struct Packet {
     pub cred: Option<UCred>,
     /// The urgent byte of a stream.
     pub urgent: bool,
-    /// The sender of a datagram; streams know it without.
+    /// The sender of a Unix datagram, on which it weighs; streams know it without.
     pub sender: Option<Arc<Common>>,
+    /// Where an internet datagram came from and went to.
+    pub route: Option<Route>,
+}
+
+/// The way of an internet datagram.
+#[derive(Clone, Copy, Debug)]
+pub struct Route {
+    pub from: SocketAddr,
+    pub to: IpAddr,
 }
 
 impl Packet {
@@ -202,8 +213,9 @@ impl Queue {
         }
     }
 
-    /// Receives one whole packet for `me`. `ended` tells why there is none to wait for: `Ok` for
-    /// end of file. `gone` is called with what was taken off the queue.
+    /// Receives one whole packet for `me`, waiting for it. `ended` tells why there is none to
+    /// wait for: `Ok` for end of file. `gone` is called with what was taken off the queue.
+    #[allow(clippy::too_many_arguments)]
     pub fn receive(
         &self,
         t: &Task,
@@ -212,20 +224,38 @@ impl Queue {
         msg: &mut Incoming,
         patience: Patience,
         ended: impl Fn() -> Option<Result<()>>,
-        gone: impl FnOnce(&Packet),
+        gone: impl Fn(&Packet),
     ) -> Result<usize> {
-        let (guard, mut p) = loop {
-            let guard = self.begin();
-            if let Some(p) = self.take_if(|_| true) {
-                break (guard, p);
+        loop {
+            if let Some(n) = self.try_receive(me, dst, msg, &gone)? {
+                return Ok(n);
             }
-            drop(guard);
             if let Some(end) = ended() {
                 return end.map(|()| 0);
             }
-            patience.wait_until(t, &[&me.wait], || {
-                (self.level().count > 0 || ended().is_some()).then_some(())
+            let ready = patience.wait_until(t, &[&me.wait], || {
+                if self.level().count > 0 {
+                    return Some(Ok(true));
+                }
+                ended().map(|end| end.map(|()| false))
             })?;
+            if !ready? {
+                return Ok(0);
+            }
+        }
+    }
+
+    /// Receives one whole packet for `me` if there is one; as [`Queue::receive`].
+    pub fn try_receive(
+        &self,
+        me: &Common,
+        dst: &mut IoDst<'_>,
+        msg: &mut Incoming,
+        gone: impl Fn(&Packet),
+    ) -> Result<Option<usize>> {
+        let guard = self.begin();
+        let Some(mut p) = self.take_if(|_| true) else {
+            return Ok(None);
         };
         let len = p.rest().len();
         let copied = if dst.left() == 0 {
@@ -233,11 +263,14 @@ impl Queue {
         } else {
             dst.put(p.rest())
         };
-        if let Some(sender) = &p.sender
-            && msg.wants_addr
-        {
-            msg.addr = sender.local.lock().as_ref().map(super::Address::encode);
+        if msg.wants_addr {
+            msg.addr = match (&p.route, &p.sender) {
+                (Some(r), _) => Some(Address::Inet(r.from).encode()),
+                (None, Some(s)) => s.local.lock().as_ref().map(Address::encode),
+                (None, None) => None,
+            };
         }
+        msg.route = p.route;
         msg.rights = Rights {
             files: Vec::new(),
             cred: p.cred,
@@ -256,9 +289,9 @@ impl Queue {
         if copied < len {
             msg.result |= MSG_TRUNC;
             if msg.wants(MSG_TRUNC) {
-                return Ok(len);
+                return Ok(Some(len));
             }
         }
-        Ok(copied)
+        Ok(Some(copied))
     }
 }

@@ -3,6 +3,7 @@
 
 use super::Address;
 pub use super::options::OptionValue;
+use super::packet::Route;
 use super::scm::Rights;
 use crate::fs::{File, FileOps, Stat};
 use crate::process::Creds;
@@ -146,6 +147,16 @@ impl Common {
         ))
     }
 
+    /// As [`Common::sibling`], of another family.
+    pub fn sibling_of(&self, domain: u32) -> Arc<Self> {
+        Arc::new(Self::with_owner(
+            domain,
+            self.kind,
+            self.protocol,
+            self.owner,
+        ))
+    }
+
     /// The socket that a TCP listener's `accept(2)` will return: options are inherited.
     pub fn inherit(&self) -> Arc<Self> {
         let new = Self::with_owner(self.domain, self.kind, self.protocol, self.owner);
@@ -197,6 +208,11 @@ impl Common {
     /// There is a pending error.
     pub fn has_error(&self) -> bool {
         self.error.load(Ordering::Acquire) != 0
+    }
+
+    /// The pending error is this one.
+    pub fn has_this_error(&self, e: Errno) -> bool {
+        self.error.load(Ordering::Acquire) == e.0
     }
 
     /// Takes the pending error: it is reported once.
@@ -331,6 +347,8 @@ pub struct Incoming {
     pub control: Vec<u8>,
     /// Descriptors and credentials that came along.
     pub rights: Rights,
+    /// The way of an internet datagram inside the enclave.
+    pub route: Option<Route>,
     /// `MSG_*` result flags.
     pub result: u32,
 }

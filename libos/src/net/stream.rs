@@ -66,7 +66,8 @@ impl End {
         &self.conn.queues[1 - self.side]
     }
 
-    fn outgoing(&self) -> &Queue {
+    /// What was sent and has not been taken.
+    pub fn outgoing(&self) -> &Queue {
         &self.conn.queues[self.side]
     }
 
@@ -75,12 +76,17 @@ impl End {
         self.conn.closed[1 - self.side].load(Ordering::Acquire)
     }
 
-    /// Why sending is over, if it is.
+    /// Why sending is over, if it is. A Unix socket knows at once that its peer will not read;
+    /// a TCP socket only learns of the peer's close.
     fn send_refused(&self) -> Option<Errno> {
         (self.me().has(Flags::SEND_SHUTDOWN)
-            || self.peer().has(Flags::RCV_SHUTDOWN)
-            || self.peer_closed())
+            || self.peer_closed()
+            || self.is_unix() && self.peer().has(Flags::RCV_SHUTDOWN))
         .then_some(Errno::EPIPE)
+    }
+
+    fn is_unix(&self) -> bool {
+        self.me().domain == AF_UNIX
     }
 
     /// Waits until `SO_SNDBUF` has room. EPIPE when nobody will read.
@@ -126,6 +132,7 @@ impl End {
             cred,
             urgent,
             sender: None,
+            route: None,
         };
         if let Err((e, packet)) = self.outgoing().push(packet, || self.send_refused()) {
             packet::uncharge(me, packet.charge);
@@ -252,13 +259,18 @@ impl End {
             if done || r.copied >= target.max(1) || (r.peek && r.copied > 0 && patience.none()) {
                 break;
             }
+            let ended = me.has(Flags::RCV_SHUTDOWN);
+            // TCP: the end of the stream comes before a reset that answered our own sending.
+            if ended && me.has_this_error(Errno::EPIPE) {
+                break;
+            }
             if me.has_error() {
                 if r.copied == 0 {
                     me.take_error()?;
                 }
                 break;
             }
-            if me.has(Flags::RCV_SHUTDOWN) {
+            if ended {
                 break;
             }
             if r.peek {
@@ -318,7 +330,8 @@ impl End {
         let (mut mine, mut theirs) = (Flags::empty(), Flags::empty());
         if how != SHUT_WR {
             mine |= Flags::RCV_SHUTDOWN;
-            theirs |= Flags::SEND_SHUTDOWN;
+            // TCP has no way to tell the peer.
+            theirs.set(Flags::SEND_SHUTDOWN, self.is_unix());
         }
         if how != SHUT_RD {
             mine |= Flags::SEND_SHUTDOWN;
@@ -331,13 +344,16 @@ impl End {
     }
 
     /// Closes this end. True if data that had arrived was thrown away: the peer sees a reset.
-    /// With `both`, the peer knows at once that it need not send either, as on a Unix socket.
-    pub fn close(&self, both: bool) -> bool {
+    pub fn close(&self) -> bool {
         self.conn.closed[self.side].store(true, Ordering::Release);
         let all = Flags::RCV_SHUTDOWN | Flags::SEND_SHUTDOWN;
         self.me().set(all, true);
-        self.peer()
-            .set(if both { all } else { Flags::RCV_SHUTDOWN }, true);
+        let known = if self.is_unix() {
+            all
+        } else {
+            Flags::RCV_SHUTDOWN
+        };
+        self.peer().set(known, true);
         let lost = self.incoming().drain();
         let weight: usize = lost.iter().map(|p| p.charge).sum();
         packet::uncharge(self.peer(), weight);

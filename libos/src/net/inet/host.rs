@@ -119,6 +119,34 @@ impl HostSocket {
         table.listen_host(self.fd(), EVENTS);
     }
 
+    /// Has a poller listen to it for some events.
+    pub fn listen_for(&self, table: &mut PollTable, events: Events) {
+        table.listen_host(self.fd(), events);
+    }
+
+    /// Sets an option that the host may or may not know.
+    pub fn try_option(&self, level: i32, name: u32, value: &[u8]) {
+        let _ = pal().set_option(self.fd(), level, name as i32, value);
+    }
+
+    /// `connect(2)` on the host, waiting as long as `patience` allows: EINPROGRESS then.
+    pub fn connect_waiting(&self, t: &Task, addr: &[u8], patience: Patience) -> Result<()> {
+        let op = || pal().connect(self.fd(), addr).map_err(host_error);
+        match op() {
+            Err(Errno::EINPROGRESS | Errno::EALREADY) if !patience.none() => {}
+            r => return r,
+        }
+        // The host remembers the attempt: asking again tells how it went.
+        let outcome = self.retry(t, patience, POLLOUT, || match op() {
+            Err(Errno::EINPROGRESS | Errno::EALREADY) => Err(Errno::EAGAIN),
+            r => r,
+        });
+        match outcome {
+            Err(Errno::EAGAIN) => Err(Errno::EINPROGRESS),
+            r => r,
+        }
+    }
+
     /// `bind(2)` on the host.
     pub fn bind_to(&self, addr: &[u8]) -> Result<()> {
         pal().bind(self.fd(), addr).map_err(host_error)
@@ -369,21 +397,7 @@ impl Socket for HostSocket {
     }
 
     fn connect(&self, t: &Task, addr: &[u8], nonblock: bool) -> Result<()> {
-        let op = || pal().connect(self.fd(), addr).map_err(host_error);
-        let patience = self.common.send_patience(nonblock);
-        match op() {
-            Err(Errno::EINPROGRESS | Errno::EALREADY) if !patience.none() => {}
-            r => return r,
-        }
-        // The host remembers the attempt: asking again tells how it went.
-        let outcome = self.retry(t, patience, POLLOUT, || match op() {
-            Err(Errno::EINPROGRESS | Errno::EALREADY) => Err(Errno::EAGAIN),
-            r => r,
-        });
-        match outcome {
-            Err(Errno::EAGAIN) => Err(Errno::EINPROGRESS),
-            r => r,
-        }
+        self.connect_waiting(t, addr, self.common.send_patience(nonblock))
     }
 
     fn name(&self, peer: bool) -> Result<Vec<u8>> {

@@ -254,6 +254,7 @@ impl Socket for UnixDgram {
                 cred: scm::attach_cred(t, rights.cred, &self.common, &other.common),
                 urgent: false,
                 sender: Some(self.common.clone()),
+                route: None,
             };
             let refuse = || other.is_dead().then_some(Errno::ECONNREFUSED);
             if let Err((e, p)) = other.queue.push(packet, refuse) {

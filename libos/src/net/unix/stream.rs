@@ -342,7 +342,7 @@ impl Socket for UnixStream {
     fn release(&self) {
         self.name.lock().take();
         if let Some(end) = self.connected()
-            && end.close(true)
+            && end.close()
         {
             end.peer().fail(Errno::ECONNRESET);
         }
@@ -357,7 +357,7 @@ impl Socket for UnixStream {
             };
             b.space.wake_all(POLLALL);
             for end in refused {
-                end.close(true);
+                end.close();
                 end.peer().fail(Errno::ECONNRESET);
             }
         }

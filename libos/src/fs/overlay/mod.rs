@@ -31,8 +31,9 @@ use inode::{OverlayInode, Place};
 
 /// `OVERLAYFS_SUPER_MAGIC`.
 const MAGIC: u64 = 0x794c_7630;
-/// Inode numbers of upper files have this bit, so that they are not those of lower ones.
-const UPPER_BIT: u64 = 1 << 62;
+/// Inode numbers of upper files have this bit, so that they are not those of lower ones. Programs
+/// that hold them in floating point (node) lose nothing below 2^53.
+const UPPER_BIT: u64 = 1 << 52;
 
 /// What is noted of an upper file.
 #[derive(Default)]
@@ -97,7 +98,7 @@ impl Overlay {
                 devs.len() - 1
             }
         };
-        ino ^ (i as u64) << 48
+        ino ^ (i as u64) << 44
     }
 
     /// The inode number shown for an upper file.

@@ -1,8 +1,10 @@
 //! The options of `bastide run` do what they say.
 
 use crate::{LIMIT, bastide_in, try_bastide};
-use bastide_tests::{Ending, Outcome, Scratch, run, without_notice};
+use bastide_tests::{Ending, Outcome, Scratch, bastide, command, run, without_notice};
 use std::fs;
+use std::io::Read;
+use std::process::Stdio;
 
 /// Runs a shell script under options and expects this output.
 #[track_caller]
@@ -58,12 +60,9 @@ fn hostname() {
 fn init_is_process_one() {
     prints(&[], "echo $$", "1\n");
     prints(&["--init"], "test $$ -ne 1 && echo $PPID", "1\n");
-    // Unlike process 1, the program's own default actions hold.
     let script = "kill -TERM $$; echo not reached";
     let outcome = try_bastide(&["run", "-q", "--init", "--", "sh", "-c", script]);
     assert_eq!(outcome.ending, Ending::Signal(15), "{outcome:?}");
-    let outcome = try_bastide(&["run", "-q", "--", "sh", "-c", "kill -TERM $$; echo ignored"]);
-    assert_eq!(outcome.stdout, "ignored\n", "{outcome:?}");
 }
 
 #[test]
@@ -141,6 +140,50 @@ fn input_and_output_are_the_callers() {
         LIMIT,
     );
     assert_eq!(outcome.stdout.len(), 250_000, "{:?}", outcome.stderr);
+}
+
+/// Who reads the program's output sees its end when the program closes it, not when it exits.
+#[test]
+fn closed_output_is_closed() {
+    let script = "echo x; exec >&-; sleep 1000";
+    let mut command = bastide_in("/".as_ref(), &["run", "-q", "--", "sh", "-c", script]);
+    let mut child = command.stdout(Stdio::piped()).spawn().unwrap();
+    let mut text = String::new();
+    let mut stdout = child.stdout.take().unwrap();
+    stdout.read_to_string(&mut text).unwrap();
+    assert_eq!(text, "x\n");
+    assert!(child.try_wait().unwrap().is_none());
+    child.kill().unwrap();
+    child.wait().unwrap();
+}
+
+/// Writing to a pipe that nobody reads ends the program, as natively.
+#[test]
+fn broken_pipe() {
+    let outcome = run(
+        bastide_in(
+            "/".as_ref(),
+            &[
+                "run",
+                "-q",
+                "--",
+                "bash",
+                "-c",
+                "yes | head -1; echo ${PIPESTATUS[0]}",
+            ],
+        ),
+        "",
+        LIMIT,
+    );
+    assert_eq!(outcome.stdout, "y\n141\n", "{outcome:?}");
+    let script = format!(
+        "{} run -q -- yes | head -1; echo ${{PIPESTATUS[0]}}",
+        bastide().display()
+    );
+    let mut command = command("/bin/bash", "/".as_ref());
+    command.args(["-c", &script]);
+    let outcome = run(command, "", LIMIT);
+    assert_eq!(outcome.stdout, "y\n141\n", "{outcome:?}");
 }
 
 #[test]

@@ -16,6 +16,6 @@ clean: ; @rm -f program *.o
 END
 make -j4 && ./program
 make -j4
-touch -d '+2 seconds' f7.c; make -n | wc -l; make -j4 --output-sync && ./program
+sleep 0.05; touch f7.c; make -n | wc -l; make -j4 --output-sync && ./program
 make clean; ls *.o 2>/dev/null | wc -l
 echo 'broken: ; @echo before; exit 3' >> Makefile; make broken 2>&1 | sed 's/^make\[*[0-9]*\]*/make/'; echo "${PIPESTATUS[0]}"

@@ -1,6 +1,6 @@
 //! `bastide check`.
 
-use crate::{Failure, OWN_ERROR, boot, users};
+use crate::{Failure, OWN_ERROR, boot, say, users};
 use bastide_manifest::Manifest;
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -23,7 +23,7 @@ pub fn check(manifests: &[PathBuf]) -> Result<ExitCode, Failure> {
             println!("{}: ok", path.display());
         } else {
             sound = false;
-            eprintln!("{}", Failure::from(problems));
+            say(Failure::from(problems));
         }
     }
     Ok(ExitCode::from(if sound { 0 } else { OWN_ERROR }))

@@ -4,38 +4,92 @@ use crate::Failure;
 use bastide_manifest::Limit;
 use bastide_pal::HostFd;
 use bastide_pal::boot::Stdio;
-use rustix::fs::OFlags;
+use rustix::fs::{FileType, Mode, OFlags, fcntl_getfl, fcntl_setfl};
+use rustix::io::fcntl_dupfd_cloexec;
 use rustix::process::Resource;
-use std::os::fd::{BorrowedFd, IntoRawFd};
+use std::os::fd::{AsRawFd, BorrowedFd, IntoRawFd, OwnedFd};
+use std::sync::{Mutex, PoisonError};
 
-/// Duplicates of the caller's standard descriptors; the enclave owns them.
+/// The caller's standard descriptors, for the enclave to own; the launcher's own input and output
+/// become `/dev/null`, so that a pipe ends when the program closes it.
 pub fn stdio() -> Result<[Option<Stdio>; 3], Failure> {
-    Ok([
+    let handed = [
         one(rustix::stdio::stdin())?,
         one(rustix::stdio::stdout())?,
         one(rustix::stdio::stderr())?,
-    ])
+    ];
+    if let Ok(null) = rustix::fs::open("/dev/null", OFlags::RDWR | OFlags::CLOEXEC, Mode::empty()) {
+        let _ = rustix::stdio::dup2_stdin(&null);
+        let _ = rustix::stdio::dup2_stdout(&null);
+    }
+    Ok(handed)
 }
 
 fn one(fd: BorrowedFd<'_>) -> Result<Option<Stdio>, Failure> {
-    let Ok(flags) = rustix::fs::fcntl_getfl(fd) else {
+    let (Ok(flags), Ok(stat)) = (fcntl_getfl(fd), rustix::fs::fstat(fd)) else {
         return Ok(None);
     };
-    let copy = rustix::io::fcntl_dupfd_cloexec(fd, 3).map_err(|error| {
-        Failure::new(format!("cannot duplicate a standard descriptor: {error}"))
-    })?;
+    let tty = rustix::termios::isatty(fd);
+    let explain = |error| Failure::new(format!("cannot duplicate a standard descriptor: {error}"));
+    let copy = match FileType::from_raw_mode(stat.st_mode) {
+        FileType::Socket => {
+            make_nonblocking(fd, flags);
+            fcntl_dupfd_cloexec(fd, 3).map_err(explain)?
+        }
+        kind if tty || kind == FileType::Fifo => match reopen(fd, flags) {
+            Ok(own) => own,
+            Err(_) => {
+                make_nonblocking(fd, flags);
+                fcntl_dupfd_cloexec(fd, 3).map_err(explain)?
+            }
+        },
+        // The position of a file is shared with the caller.
+        _ => fcntl_dupfd_cloexec(fd, 3).map_err(explain)?,
+    };
     Ok(Some(Stdio {
-        tty: rustix::termios::isatty(fd),
+        tty,
         flags: (flags & (OFlags::RWMODE | OFlags::APPEND)).bits(),
         fd: HostFd(copy.into_raw_fd()),
     }))
 }
 
+/// The same pipe or terminal, non-blocking as the enclave needs it; the caller's own description,
+/// which other programs use too, stays as it is.
+fn reopen(fd: BorrowedFd<'_>, flags: OFlags) -> rustix::io::Result<OwnedFd> {
+    let path = format!("/proc/self/fd/{}", fd.as_raw_fd());
+    let flags = (flags & OFlags::RWMODE) | OFlags::NONBLOCK | OFlags::NOCTTY | OFlags::CLOEXEC;
+    rustix::fs::open(path, flags, Mode::empty())
+}
+
+/// What [`restore_stdio`] puts back: descriptors that had to be made non-blocking for all.
+static CHANGED: Mutex<Vec<(OwnedFd, OFlags)>> = Mutex::new(Vec::new());
+
+fn make_nonblocking(fd: BorrowedFd<'_>, flags: OFlags) {
+    if flags.contains(OFlags::NONBLOCK) {
+        return;
+    }
+    if let Ok(copy) = fcntl_dupfd_cloexec(fd, 3) {
+        let _ = fcntl_setfl(fd, flags | OFlags::NONBLOCK);
+        CHANGED
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .push((copy, flags));
+    }
+}
+
+/// Undoes what [`stdio`] had to change for every user of a descriptor.
+pub fn restore_stdio() {
+    let mut changed = CHANGED.lock().unwrap_or_else(PoisonError::into_inner);
+    for (fd, flags) in changed.drain(..) {
+        let _ = fcntl_setfl(&fd, flags);
+    }
+}
+
 /// The caller's controlling terminal, which a program may open although none of its standard
 /// descriptors is one.
 pub fn terminal() -> Option<HostFd> {
-    let flags = OFlags::RDWR | OFlags::CLOEXEC | OFlags::NOCTTY;
-    rustix::fs::open("/dev/tty", flags, rustix::fs::Mode::empty())
+    let flags = OFlags::RDWR | OFlags::CLOEXEC | OFlags::NOCTTY | OFlags::NONBLOCK;
+    rustix::fs::open("/dev/tty", flags, Mode::empty())
         .ok()
         .map(|fd| HostFd(fd.into_raw_fd()))
 }
@@ -54,7 +108,7 @@ pub fn credentials() -> Result<(u32, u32, Vec<u32>), Failure> {
 /// The caller's file creation mask.
 pub fn umask() -> u32 {
     // There is no way to read it but to change it; no other thread runs yet.
-    let mask = rustix::process::umask(rustix::fs::Mode::empty());
+    let mask = rustix::process::umask(Mode::empty());
     rustix::process::umask(mask);
     mask.bits()
 }

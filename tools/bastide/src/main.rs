@@ -11,6 +11,7 @@ mod run;
 mod users;
 
 use clap::Parser;
+use std::io::Write;
 use std::process::ExitCode;
 
 /// Exit code for errors of Bastide's own, as `docker run` and `env` have it; 126 and 127 are the
@@ -23,7 +24,7 @@ fn main() -> ExitCode {
         Err(error) => {
             let _ = error.print();
             if forgot_dashes(error.kind()) {
-                eprintln!("To run a program, put `--` before it: bastide run -- PROGRAM ARGUMENTS");
+                say("To run a program, put `--` before it: bastide run -- PROGRAM ARGUMENTS");
             }
             let code = if error.use_stderr() { OWN_ERROR } else { 0 };
             return ExitCode::from(code);
@@ -35,9 +36,14 @@ fn main() -> ExitCode {
         cli::Verb::Doctor { host_calls } => doctor::doctor(host_calls),
     };
     result.unwrap_or_else(|error| {
-        eprintln!("{error}");
+        say(error);
         ExitCode::from(OWN_ERROR)
     })
+}
+
+/// Writes a line to standard error, which may be closed.
+fn say(text: impl std::fmt::Display) {
+    let _ = writeln!(std::io::stderr(), "{text}");
 }
 
 /// `bastide run ls -l`: the commonest mistake there is.

@@ -1,7 +1,7 @@
 //! `bastide run`.
 
 use crate::cli::RunOptions;
-use crate::{Failure, boot, ending, options};
+use crate::{Failure, boot, ending, host, options, say};
 use bastide_outer as outer;
 use std::process::ExitCode;
 
@@ -12,10 +12,11 @@ const NOTICE: &str = "bastide: no manifest: the host's files are read-only below
 /// Runs the program and ends as it ended.
 pub fn run(options: &RunOptions) -> Result<ExitCode, Failure> {
     let (manifest, open) = options::manifest(options)?;
-    let config = boot::config(&manifest, options)?;
     if open && !options.quiet {
-        eprintln!("{NOTICE}");
+        say(NOTICE);
     }
-    let status = outer::run(config).map_err(Failure::new)?;
-    Ok(ending::follow(status))
+    let end = boot::config(&manifest, options)
+        .and_then(|config| outer::run(config).map_err(Failure::new));
+    host::restore_stdio();
+    Ok(ending::follow(end?))
 }

@@ -1,5 +1,6 @@
 //! Communication between processes: pipes, System V IPC, POSIX message queues.
 
+pub mod mqueue;
 pub mod pipe;
 pub mod sysv;
 

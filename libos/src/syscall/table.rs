@@ -1457,6 +1457,48 @@ pub static TABLE: &[Entry] = &[
     ),
     // ipc
     e(
+        240,
+        "mq_open",
+        "str,oflags,mode,ptr",
+        &h(crate::ipc::mqueue::sys_mq_open),
+        Full,
+    ),
+    e(
+        241,
+        "mq_unlink",
+        "str",
+        &h(crate::ipc::mqueue::sys_mq_unlink),
+        Full,
+    ),
+    e(
+        242,
+        "mq_timedsend",
+        "fd,buf,size,int,timespec",
+        &h(crate::ipc::mqueue::sys_mq_timedsend),
+        Full,
+    ),
+    e(
+        243,
+        "mq_timedreceive",
+        "fd,buf,size,ptr,timespec",
+        &h(crate::ipc::mqueue::sys_mq_timedreceive),
+        Full,
+    ),
+    e(
+        244,
+        "mq_notify",
+        "fd,ptr",
+        &h(crate::ipc::mqueue::sys_mq_notify),
+        Partial("SIGEV_THREAD is ENOSYS"),
+    ),
+    e(
+        245,
+        "mq_getsetattr",
+        "fd,ptr,ptr",
+        &h(crate::ipc::mqueue::sys_mq_getsetattr),
+        Full,
+    ),
+    e(
         29,
         "shmget",
         "int,size,hex",

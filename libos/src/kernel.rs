@@ -1,5 +1,6 @@
 //! The kernel as one object: global tables, and what the platform calls.
 
+use crate::mm::patch;
 use crate::process::NotStarted;
 use crate::process::{Process, Task};
 use crate::{Errno, process, signal, syscall, time};
@@ -7,6 +8,7 @@ use alloc::collections::BTreeMap;
 use alloc::sync::Arc;
 use bastide_base::sync::{Mutex, Once};
 use bastide_base::token;
+use bastide_pal::context::Entry;
 use bastide_pal::{BootConfig, Context, Fault, Pal};
 
 static KERNEL: Once<Kernel> = Once::new();
@@ -89,8 +91,14 @@ pub struct Upcalls;
 impl bastide_pal::Kernel for Upcalls {
     fn syscall(&self, tok: usize, ctx: &mut Context) {
         token::with::<Task, _>(tok, |t| {
+            if ctx.entry == Entry::Trap as u64 {
+                patch::trapped(t, ctx);
+            }
             syscall::enter(t, ctx);
             process::to_user(t, ctx);
+            if ctx.entry == Entry::Trap as u64 {
+                ctx.rip = patch::continue_at(t, ctx.rip);
+            }
         });
     }
 
@@ -109,6 +117,9 @@ impl bastide_pal::Kernel for Upcalls {
         token::with::<Task, _>(tok, |t| {
             process::first_step(t, ctx);
             process::to_user(t, ctx);
+            if ctx.entry == Entry::Trap as u64 {
+                ctx.rip = patch::continue_at(t, ctx.rip);
+            }
         });
     }
 

@@ -176,6 +176,10 @@ impl Threads for Mock {
         Ok(())
     }
     fn detach(&self, _: &Park) {}
+    fn direct_entry(&self) -> Option<u32> {
+        None
+    }
+    fn sync_code(&self) {}
     fn exit(&self) -> ! {
         panic!("a task exits")
     }

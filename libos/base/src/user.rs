@@ -69,6 +69,12 @@ core::arch::global_asm!(
     "xor eax, eax",
     "mov dword ptr [rsi], edx",
     "bastide_user_load32_out: ret",
+    ".globl bastide_user_store64",
+    "bastide_user_store64:", // rdi addr, rsi value -> 0 or 1 on a fault
+    "mov eax, 1",
+    "bastide_user_store64_at: mov qword ptr [rdi], rsi",
+    "xor eax, eax",
+    "bastide_user_store64_out: ret",
     ".popsection",
 );
 
@@ -77,6 +83,9 @@ unsafe extern "C" {
     fn bastide_user_fill(dst: usize, byte: u32, len: usize) -> usize;
     fn bastide_user_cas32(addr: usize, old: u32, new: u32, out: *mut u32) -> u32;
     fn bastide_user_load32(addr: usize, out: *mut u32) -> u32;
+    fn bastide_user_store64(addr: usize, value: u64) -> u32;
+    static bastide_user_store64_at: u8;
+    static bastide_user_store64_out: u8;
     static bastide_user_copy_at: u8;
     static bastide_user_copy_out: u8;
     static bastide_user_fill_at: u8;
@@ -106,6 +115,10 @@ pub fn fixup(rip: usize) -> Option<usize> {
         (
             &raw const bastide_user_load32_at,
             &raw const bastide_user_load32_out,
+        ),
+        (
+            &raw const bastide_user_store64_at,
+            &raw const bastide_user_store64_out,
         ),
     ];
     table
@@ -188,6 +201,18 @@ pub fn cas_u32(addr: usize, old: u32, new: u32) -> Result<u32, Fault> {
     // SAFETY: changes one word of user memory, with a fix-up, and writes the local.
     match unsafe { bastide_user_cas32(addr, old, new, &mut out) } {
         0 => Ok(out),
+        _ => Err(Fault { done: 0 }),
+    }
+}
+
+/// Writes an aligned 64-bit word in one access.
+pub fn store_u64(addr: usize, value: u64) -> Result<(), Fault> {
+    if !addr.is_multiple_of(8) || accessible(addr, 8) < 8 {
+        return Err(Fault { done: 0 });
+    }
+    // SAFETY: changes one word of user memory, with a fix-up.
+    match unsafe { bastide_user_store64(addr, value) } {
+        0 => Ok(()),
         _ => Err(Fault { done: 0 }),
     }
 }

@@ -26,6 +26,7 @@ impl Mm {
     /// address space; nothing changes the parent's map in between. `spawn` must not touch user
     /// memory. The child calls [`Mm::after_fork_child`] before it runs application code.
     pub fn fork_with<R>(&self, spawn: impl FnOnce(&Arc<Mm>) -> Result<R>) -> Result<R> {
+        let sites = self.sites.lock();
         let s = self.state.lock();
         let mut child = State::new();
         child.brk = s.brk;
@@ -61,6 +62,7 @@ impl Mm {
         }
         // What shrank and was not yet dropped here must be dropped there too.
         *child.shrunk.lock() = self.shrunk.lock().clone();
+        *child.sites.lock() = sites.clone();
         spawn(&child)
     }
 

@@ -18,6 +18,7 @@ mod map;
 pub mod memfd;
 mod move_;
 pub mod object;
+pub mod patch;
 pub mod policy;
 mod protect;
 pub mod remote;
@@ -169,6 +170,8 @@ pub struct Mm {
     state: Mutex<State>,
     /// Objects that shrank: id, and the offset from which mappings must go.
     shrunk: Mutex<Vec<(u64, u64)>>,
+    /// System call sites; taken before `state`.
+    sites: Mutex<patch::Sites>,
 }
 
 /// Rounds up to whole pages; `None` if that overflows.
@@ -189,6 +192,7 @@ impl Mm {
             me: me.clone(),
             state: Mutex::new(state),
             shrunk: Mutex::default(),
+            sites: Mutex::default(),
         })
     }
 

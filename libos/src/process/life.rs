@@ -639,7 +639,7 @@ pub(super) fn unshare_memory(p: &Process) {
 }
 
 /// Another process uses the task's address space (`CLONE_VM` without `CLONE_THREAD`).
-pub(super) fn memory_is_shared(t: &Task) -> bool {
+pub(crate) fn memory_is_shared(t: &Task) -> bool {
     if SHARERS.load(Ordering::SeqCst) == 0 {
         return false;
     }

@@ -24,7 +24,7 @@ pub fn deliver(t: &Arc<Task>, ctx: &mut Context) {
             return;
         }
         let Some((info, continues)) = take(t) else {
-            restart(ctx, None);
+            restart(t, ctx, None);
             break;
         };
         let action = t.process.signals.handlers().consume(info.signo);
@@ -32,7 +32,7 @@ pub fn deliver(t: &Arc<Task>, ctx: &mut Context) {
             continue;
         }
         if action.handler != SIG_DFL {
-            restart(ctx, Some(&action));
+            restart(t, ctx, Some(&action));
             run_handler(t, ctx, &info, &action);
             break;
         }
@@ -81,7 +81,7 @@ pub(super) fn take_wanted(t: &Task, wanted: SigSet) -> Option<SigInfo> {
 }
 
 /// Decides what an interrupted call returns, `signal(7)` "Interruption of system calls".
-fn restart(ctx: &mut Context, handler: Option<&SigAction>) {
+fn restart(t: &Task, ctx: &mut Context, handler: Option<&SigAction>) {
     if ctx.orig_rax == u64::MAX {
         return;
     }
@@ -100,17 +100,17 @@ fn restart(ctx: &mut Context, handler: Option<&SigAction>) {
         _ => return,
     };
     if again {
-        rewind_syscall(ctx);
+        rewind_syscall(t, ctx);
     } else {
         ctx.rax = (-i64::from(Errno::EINTR.0)) as u64;
     }
 }
 
 /// Makes the application execute its system call again, with the number in `ctx.orig_rax`.
-fn rewind_syscall(ctx: &mut Context) {
+fn rewind_syscall(t: &Task, ctx: &mut Context) {
     ctx.rax = ctx.orig_rax;
     // The length of the syscall instruction, after which the frame continues.
-    ctx.rip = ctx.rip.wrapping_sub(2);
+    ctx.rip = crate::mm::patch::shown(t, ctx.rip).wrapping_sub(2);
 }
 
 /// Makes the application continue in the handler.
@@ -162,7 +162,7 @@ mod tests {
             flags,
             ..SigAction::default()
         });
-        restart(&mut ctx, action.as_ref());
+        restart(&crate::testing::task(), &mut ctx, action.as_ref());
         (ctx.rax, ctx.rip)
     }
 
@@ -186,7 +186,7 @@ mod tests {
         let mut ctx = frame(Errno::ERESTARTSYS);
         ctx.orig_rax = u64::MAX;
         let before = (ctx.rax, ctx.rip);
-        restart(&mut ctx, None);
+        restart(&crate::testing::task(), &mut ctx, None);
         assert_eq!((ctx.rax, ctx.rip), before);
     }
 }

@@ -18,6 +18,12 @@ const FETCH: u32 = 16;
 /// becomes a signal.
 pub fn fault(t: &Arc<Task>, ctx: &mut Context, fault: Fault) {
     ctx.orig_rax = u64::MAX;
+    if fault.vector == 3
+        && let Some(stub) = crate::mm::patch::breakpoint(t, ctx.rip)
+    {
+        ctx.rip = stub;
+        return;
+    }
     let info = if fault.vector == 14 {
         let outcome = if fault.bus {
             FaultOutcome::Bus

@@ -124,6 +124,7 @@ pub(super) fn push(
                 oldmask: to_save.0,
                 cr2: fault.cr2,
                 fpstate: place.vector,
+                rip: crate::mm::patch::shown(t, ctx.rip),
                 ..registers(ctx)
             },
             sigmask: to_save.0,
@@ -203,6 +204,7 @@ pub fn sys_rt_sigreturn(t: &Arc<Task>, ctx: &mut Context) -> SysResult {
     if restore(t, ctx, at).is_err() {
         send::force(t, SigInfo::kernel(SIGSEGV));
     }
+    ctx.rip = crate::mm::patch::continue_at(t, ctx.rip);
     Ok(0)
 }
 

@@ -30,8 +30,18 @@ pub struct Context {
     pub rflags: u64,
     pub rsp: u64,
     pub ss: u64,
-    /// Keeps the size a multiple of 16.
-    pub reserved: u64,
+    /// How the application entered: an [`Entry`] as a number.
+    pub entry: u64,
+}
+
+/// The ways into the kernel.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[repr(u64)]
+pub enum Entry {
+    /// From a stub that jumped ([`crate::Threads::direct_entry`]), or not from a system call.
+    Direct = 0,
+    /// By a trap at a `syscall` instruction.
+    Trap = 1,
 }
 
 impl Context {
@@ -60,7 +70,7 @@ impl Context {
             rflags: 0x202,
             rsp: 0,
             ss: 0x2b,
-            reserved: 0,
+            entry: 0,
         }
     }
 

@@ -45,6 +45,12 @@ pub trait Threads {
     /// Makes `thread` enter the kernel soon ([`Kernel::interrupt`]) if it runs application code,
     /// and ends its [`crate::park::Parking::park`].
     fn kick(&self, thread: ThreadId, park: &crate::Park);
+    /// The displacement `d` such that `jmp *%gs:d`, in code of the application, is a system call:
+    /// `rcx` holds the address to return to, the rest is as for the `syscall` instruction. `None`
+    /// if system calls enter only by traps.
+    fn direct_entry(&self) -> Option<u32>;
+    /// Makes every thread of the address space execute code as it is in memory now.
+    fn sync_code(&self);
     /// The calling thread's `%fs` base.
     fn fs_base(&self) -> u64;
     /// Sets the calling thread's `%fs` base, a canonical user address.

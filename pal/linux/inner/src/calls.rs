@@ -172,6 +172,11 @@ pub const CALLS: &[(u32, &str, &str)] = &[
     ),
     (g::__NR_renameat2, "renameat2", "host files"),
     (g::__NR_getrandom, "getrandom", "entropy"),
+    (
+        g::__NR_membarrier,
+        "membarrier",
+        "let threads see rewritten code",
+    ),
     (g::__NR_statx, "statx", "host files"),
     (
         g::__NR_openat2,

@@ -68,6 +68,42 @@ core::arch::global_asm!(
     "mov rdi, gs:[0]",
     "call {syscall}",
     "jmp bastide_exit_window",
+    // From a stub in the application: rcx is where to return, rax the number. The window between
+    // here and the stack switch is kernel text, so a kick only sets its flag.
+    ".globl bastide_enter_direct",
+    "bastide_enter_direct:",
+    "mov gs:[16], rsp",
+    "mov rsp, gs:[8]",
+    "mov [rsp + 256], r15",
+    "mov [rsp + 264], r14",
+    "mov [rsp + 272], r13",
+    "mov [rsp + 280], r12",
+    "mov [rsp + 288], rbp",
+    "mov [rsp + 296], rbx",
+    "mov [rsp + 312], r10",
+    "mov [rsp + 320], r9",
+    "mov [rsp + 328], r8",
+    "mov [rsp + 336], rax",
+    "mov [rsp + 344], rcx",
+    "mov [rsp + 352], rdx",
+    "mov [rsp + 360], rsi",
+    "mov [rsp + 368], rdi",
+    "mov [rsp + 376], rax",
+    "mov [rsp + 384], rcx",
+    "pushfq",
+    "pop r11",
+    "mov [rsp + 304], r11",
+    "mov [rsp + 400], r11",
+    "mov r11, gs:[16]",
+    "mov [rsp + 408], r11",
+    "mov qword ptr [rsp + 424], 0",
+    "cld",
+    "mov word ptr [rsp + 392], cs",
+    "mov word ptr [rsp + 416], ss",
+    xmm!("", store),
+    "mov rdi, gs:[0]",
+    "call {syscall}",
+    "jmp bastide_exit_window",
     ".globl bastide_enter_fault",
     "bastide_enter_fault:",
     xmm!("", store),
@@ -97,9 +133,24 @@ core::arch::global_asm!(
     "mov r8, [rsp + 328]",
     "mov rax, [rsp + 336]",
     "mov rcx, [rsp + 344]",
-    "mov rdx, [rsp + 352]",
     "mov rsi, [rsp + 360]",
     "mov rdi, [rsp + 368]",
+    // A plain system call returns with rcx and r11 clobbered, as by `sysret`. Anything else (a
+    // handler to run, a restored frame), and flags that act at once, take the slow way.
+    "cmp qword ptr [rsp + 376], -1",
+    "je bastide_exit_slow",
+    "mov rdx, [rsp + 400]",
+    "test edx, 0x54500", // AC, NT, DF, TF
+    "jnz bastide_exit_slow",
+    "mov rcx, [rsp + 384]",
+    "mov r11, rdx",
+    "push rdx",
+    "popfq",
+    "mov rdx, [rsp + 352]",
+    "mov rsp, [rsp + 408]",
+    "jmp rcx",
+    "bastide_exit_slow:",
+    "mov rdx, [rsp + 352]",
     "lea rsp, [rsp + 384]",
     "iretq",
     "bastide_exit_window_end:",
@@ -119,12 +170,18 @@ core::arch::global_asm!(
 );
 
 unsafe extern "C" {
+    static bastide_enter_direct: u8;
     pub(crate) static bastide_enter_syscall: u8;
     pub(crate) static bastide_enter_fault: u8;
     pub(crate) static bastide_enter_interrupt: u8;
     static bastide_exit_window: u8;
     static bastide_exit_window_end: u8;
     static bastide_exit_again: u8;
+}
+
+/// Where stubs in the application jump to.
+pub(crate) fn direct_entry() -> usize {
+    &raw const bastide_enter_direct as usize
 }
 
 /// If `rip` is on the last steps to the application, where it must go to look again.

@@ -79,6 +79,8 @@ pub struct Block {
     pub kicked: AtomicU32,
     /// It is the first thread of a new host process.
     pub new_process: u32,
+    /// Where stubs jump to: the kernel's direct entry.
+    pub direct_entry: usize,
     /// libos's object for this thread.
     pub token: usize,
     /// Host thread and process ids.

@@ -40,6 +40,7 @@ pub(crate) fn take_slot() -> Result<&'static mut Block> {
         b.frame = p as usize - layout::BLOCK_OFFSET + layout::FRAME_OFFSET;
         b.kicked.store(0, Ordering::Relaxed);
         b.tid.store(0, Ordering::Relaxed);
+        b.direct_entry = entry::direct_entry();
         b.token = 0;
         b.role = 0;
         b.park = core::ptr::null();
@@ -225,6 +226,22 @@ impl Threads for LinuxPal {
             crate::park::futex_wake(&park.state, 1);
         } else {
             send_kick(thread);
+        }
+    }
+
+    fn direct_entry(&self) -> Option<u32> {
+        Some(core::mem::offset_of!(Block, direct_entry) as u32)
+    }
+
+    fn sync_code(&self) {
+        const SYNC_CORE: u32 = 1 << 5;
+        const REGISTER_SYNC_CORE: u32 = 1 << 6;
+        // SAFETY: touches no memory.
+        unsafe {
+            if host!(__NR_membarrier, SYNC_CORE, 0, 0) != 0 {
+                host!(__NR_membarrier, REGISTER_SYNC_CORE, 0, 0);
+                host!(__NR_membarrier, SYNC_CORE, 0, 0);
+            }
         }
     }
 

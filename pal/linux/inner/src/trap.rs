@@ -3,6 +3,7 @@
 use crate::entry;
 use crate::host::{self, host};
 use crate::layout::{ALT_SIZE, BASE, Block, END};
+use bastide_pal::context::Entry;
 use core::sync::atomic::Ordering;
 
 /// The host signal that interrupts a thread.
@@ -68,7 +69,7 @@ fn in_kernel(rip: u64) -> bool {
 
 /// Stores the application's registers in the frame and makes the handler's return continue at
 /// `entry` on the kernel stack.
-fn divert(block: &Block, m: &mut Mcontext, orig_rax: u64, entry: *const u8) {
+fn divert(block: &Block, m: &mut Mcontext, orig_rax: u64, entry: *const u8, how: Entry) {
     // SAFETY: the thread was in the application, so nothing else uses its frame.
     let f = unsafe { entry::frame(block) };
     f.r15 = m.r15;
@@ -87,6 +88,7 @@ fn divert(block: &Block, m: &mut Mcontext, orig_rax: u64, entry: *const u8) {
     f.rsi = m.rsi;
     f.rdi = m.rdi;
     f.orig_rax = orig_rax;
+    f.entry = how as u64;
     f.rip = m.rip;
     f.rflags = m.rflags;
     f.rsp = m.rsp;
@@ -109,7 +111,13 @@ extern "C" fn on_signal(signo: u32, info: &Siginfo, uc: &mut Ucontext) {
             } else {
                 u64::MAX - 1
             };
-            divert(block, m, nr, &raw const entry::bastide_enter_syscall);
+            divert(
+                block,
+                m,
+                nr,
+                &raw const entry::bastide_enter_syscall,
+                Entry::Trap,
+            );
         }
         // A fault signal sent by a person on the host is not a fault.
         SIGSEGV | SIGBUS | SIGFPE | SIGILL | SIGTRAP if info.code <= 0 => {}
@@ -127,7 +135,13 @@ extern "C" fn on_signal(signo: u32, info: &Siginfo, uc: &mut Ucontext) {
                 (*b).fault_addr = if m.trapno == 14 { m.cr2 } else { info.addr };
                 (*b).fault_bus = u32::from(signo == SIGBUS && m.trapno == 14);
             }
-            divert(block, m, u64::MAX, &raw const entry::bastide_enter_fault);
+            divert(
+                block,
+                m,
+                u64::MAX,
+                &raw const entry::bastide_enter_fault,
+                Entry::Direct,
+            );
         }
         _ => crate::platform::oops(signo, m.rip, m.cr2, m.rsp),
     }
@@ -141,6 +155,7 @@ fn on_kick(block: &Block, m: &mut Mcontext) {
             m,
             u64::MAX,
             &raw const entry::bastide_enter_interrupt,
+            Entry::Direct,
         );
     } else if let Some(to) = entry::exit_again(rip) {
         m.rip = to as u64;

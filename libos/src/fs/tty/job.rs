@@ -213,8 +213,8 @@ impl Tty {
     }
 }
 
-/// A session leader exits: its terminal is hung up for who has it open, and free again; the
-/// foreground group is told.
+/// A session leader exits: its terminal is free again, and the foreground group is told. A
+/// pseudoterminal's line lives on for those who have it open.
 pub fn leader_exits(p: &Process) {
     let terminal = {
         let rel = p.rel.lock();
@@ -225,9 +225,7 @@ pub fn leader_exits(p: &Process) {
     };
     if let Some(tty) = terminal.as_ref().and_then(super::as_tty) {
         let foreground = tty.release();
-        tty.hang_up_line();
         signal_group(foreground, SIGHUP);
-        signal_group(foreground, SIGCONT);
     }
 }
 

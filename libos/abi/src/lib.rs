@@ -9,6 +9,7 @@ pub mod errno;
 pub mod fs;
 pub mod ipc;
 pub mod net;
+pub mod proc;
 pub mod signal;
 pub mod time;
 

@@ -221,9 +221,18 @@ impl File {
         }
     }
 
-    fn told(&self, r: Result<usize>, what: fn(&Path)) -> Result<usize> {
+    fn was_read(&self, t: &Task, r: Result<usize>) -> Result<usize> {
+        t.io.read(r.unwrap_or(0));
         if let (Ok(1..), Some(p)) = (r, &self.path) {
-            what(p);
+            notify::accessed(p);
+        }
+        r
+    }
+
+    fn was_written(&self, t: &Task, r: Result<usize>) -> Result<usize> {
+        t.io.wrote(r.unwrap_or(0));
+        if let (Ok(1..), Some(p)) = (r, &self.path) {
+            notify::modified(p);
         }
         r
     }
@@ -284,10 +293,10 @@ impl File {
     pub fn read(&self, t: &Task, dst: &mut IoDst<'_>) -> Result<usize> {
         self.check_read()?;
         if !self.ops.seekable() {
-            return self.told(self.ops.read(t, self, dst, None), notify::accessed);
+            return self.was_read(t, self.ops.read(t, self, dst, None));
         }
         let mut pos = self.pos.lock();
-        let n = self.told(self.ops.read(t, self, dst, Some(*pos)), notify::accessed)?;
+        let n = self.was_read(t, self.ops.read(t, self, dst, Some(*pos)))?;
         *pos += n as u64;
         Ok(n)
     }
@@ -298,7 +307,7 @@ impl File {
             return Err(Errno::ESPIPE);
         }
         self.check_read()?;
-        self.told(self.ops.read(t, self, dst, Some(offset)), notify::accessed)
+        self.was_read(t, self.ops.read(t, self, dst, Some(offset)))
     }
 
     fn check_read(&self) -> Result<()> {
@@ -318,7 +327,7 @@ impl File {
             return Err(Errno::EBADF);
         }
         if !self.ops.seekable() {
-            return self.told(self.ops.write(t, self, src, None), notify::modified);
+            return self.was_written(t, self.ops.write(t, self, src, None));
         }
         let mut pos = self.pos.lock();
         let n = self.write_limited(t, src, *pos)?;
@@ -351,7 +360,7 @@ impl File {
             };
             src.limit(super::rw::writable_bytes(t, start, src.left())?);
         }
-        self.told(self.ops.write(t, self, src, Some(offset)), notify::modified)
+        self.was_written(t, self.ops.write(t, self, src, Some(offset)))
     }
 
     /// One descriptor less refers to the file, `close(2)`: the object hears of it, and the process

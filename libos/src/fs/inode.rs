@@ -182,6 +182,11 @@ pub trait Inode: Any + Send + Sync {
         self.stat().map_or(Kind::Regular, |s| s.kind())
     }
 
+    /// Something may be mounted here (`mount(2)` ENOENT otherwise).
+    fn can_be_mounted_on(&self) -> bool {
+        true
+    }
+
     /// The named entry; ENOENT.
     fn lookup(&self, _name: &[u8]) -> Result<Arc<dyn Inode>> {
         Err(Errno::ENOTDIR)

@@ -106,7 +106,7 @@ fn graft(m: &Arc<Mount>, at: Path) -> SysResult {
     if m.root.is_dir() != at.is_dir() {
         return Err(Errno::ENOTDIR);
     }
-    if at.dentry.is(super::dentry::DELETED) {
+    if at.dentry.is(super::dentry::DELETED) || !at.inode().can_be_mounted_on() {
         return Err(Errno::ENOENT);
     }
     mount::attach(m, Some(at));

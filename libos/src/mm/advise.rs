@@ -261,6 +261,17 @@ impl Mm {
         (all, file)
     }
 
+    /// Which pages of a range inside one mapping are there, as `mincore(2)` sees it; of another
+    /// address space, those that may be.
+    pub fn present(&self, start: usize, end: usize, own: bool) -> Vec<bool> {
+        let pages = (end - start) / PAGE;
+        let mut out = vec![0u8; pages];
+        if own && self.resident(start, end, &mut out).is_ok() {
+            return out.iter().map(|b| b & 1 != 0).collect();
+        }
+        vec![self.resident_span(start, end, false) > 0; pages]
+    }
+
     /// As [`Mm::resident_bytes`] for a range inside one mapping that the platform has all of.
     pub(super) fn resident_span(&self, start: usize, end: usize, own: bool) -> u64 {
         let s = self.state.lock();

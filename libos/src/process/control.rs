@@ -174,8 +174,9 @@ pub fn sys_prctl(t: &Arc<Task>, option: i32, a2: u64, a3: u64, a4: u64, a5: u64)
         PR_GET_SECUREBITS => Ok(t.creds().securebits as usize),
         PR_SET_SECUREBITS => set_securebits(t, a2),
         PR_SET_TIMERSLACK => {
-            t.timer_slack
-                .store(if a2 as i64 <= 0 { 50_000 } else { a2 }, Ordering::Relaxed);
+            let default = t.timer_slack_default.load(Ordering::Relaxed);
+            let slack = if a2 as i64 <= 0 { default } else { a2 };
+            t.timer_slack.store(slack, Ordering::Relaxed);
             Ok(0)
         }
         PR_GET_TIMERSLACK => Ok(t.timer_slack.load(Ordering::Relaxed) as usize),

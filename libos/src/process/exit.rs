@@ -68,6 +68,10 @@ pub fn exit_task(t: &Arc<Task>) -> ! {
     let p = t.process.clone();
     let status = t.exit_code.load(Ordering::Relaxed);
     let (user, system) = crate::time::final_cpu(t);
+    p.io_gone.add(&t.io);
+    if t.tid == p.pid || p.remains.lock().is_none() {
+        *p.remains.lock() = Some(super::Remains::of(t));
+    }
     let last = {
         let mut tasks = p.tasks.lock();
         tasks.remove(&t.tid);

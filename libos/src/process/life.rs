@@ -103,6 +103,8 @@ fn new_process(pid: i32, o: Origin<'_>) -> Arc<Process> {
         cpu_children: Mutex::default(),
         dumpable: AtomicI32::new(1),
         death_signal: AtomicI32::new(0),
+        io_gone: Default::default(),
+        remains: Mutex::default(),
         settings: o.maker.map_or_else(Default::default, |m| m.settings.fork()),
         last_uid: AtomicU32::new(
             o.maker
@@ -510,8 +512,9 @@ fn clone(t: &Arc<Task>, ctx: &mut Context, a: Args) -> SysResult {
         );
         *task.sched.lock() = *t.sched.lock();
         *task.affinity.lock() = t.affinity.lock().clone();
-        task.timer_slack
-            .store(t.timer_slack.load(Ordering::Relaxed), Ordering::Relaxed);
+        let slack = t.timer_slack.load(Ordering::Relaxed);
+        task.timer_slack.store(slack, Ordering::Relaxed);
+        task.timer_slack_default.store(slack, Ordering::Relaxed);
         if f & CLONE_CHILD_CLEARTID != 0 {
             task.clear_child_tid.store(a.child_tid, Ordering::Relaxed);
         }

@@ -1,5 +1,6 @@
 //! Tasks (threads) and processes (thread groups): their life and their relations.
 
+mod account;
 pub mod control;
 pub mod creds;
 pub mod exec;
@@ -15,6 +16,7 @@ pub mod sysinfo;
 pub mod task;
 pub mod wait;
 
+pub use account::{IoCounts, Remains};
 pub use control::may_inspect;
 pub use creds::Creds;
 pub use exit::{exit_group, exit_task, kill_process, notify_parent, sys_exit, sys_exit_group};

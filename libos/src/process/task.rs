@@ -67,8 +67,10 @@ pub struct Task {
     pub sched: Mutex<(u32, i32, i32)>,
     /// CPUs it may use, `sched_setaffinity(2)`.
     pub affinity: Mutex<Vec<u64>>,
-    /// `PR_SET_TIMERSLACK`, nanoseconds.
+    /// `PR_SET_TIMERSLACK`, nanoseconds; and what it goes back to, the maker's.
     pub timer_slack: AtomicU64,
+    pub timer_slack_default: AtomicU64,
+    pub io: super::IoCounts,
     /// How an interrupted call goes on; see [`Task::restart_with`].
     pub restart: Mutex<Option<Restart>>,
     /// NUMA policy, `set_mempolicy(2)`.
@@ -114,6 +116,8 @@ impl Task {
             sched: Mutex::new((0, 0, 0)),
             affinity: Mutex::new(Vec::new()),
             timer_slack: AtomicU64::new(50_000),
+            timer_slack_default: AtomicU64::new(50_000),
+            io: Default::default(),
             restart: Mutex::new(None),
             mempolicy: AtomicU32::new(0),
             switches: AtomicU64::new(0),
@@ -306,6 +310,9 @@ pub struct Process {
     pub thp_disabled: AtomicBool,
     /// What `/proc/PID` changes; children inherit it.
     pub settings: super::settings::Settings,
+    /// What threads that are gone read and wrote, and what is left of the leader.
+    pub io_gone: super::IoCounts,
+    pub remains: Mutex<Option<super::Remains>>,
     /// Interval timers and POSIX timers.
     pub timers: crate::time::ProcessTimers,
 }

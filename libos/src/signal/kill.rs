@@ -172,7 +172,12 @@ pub fn sys_pidfd_send_signal(
         0 | PIDFD_SIGNAL_THREAD | PIDFD_SIGNAL_THREAD_GROUP | PIDFD_SIGNAL_PROCESS_GROUP => flags,
         _ => return Err(Errno::EINVAL),
     };
-    let (p, thread) = process::pidfd::target_of(&*t.file(fd)?)?;
+    let file = t.file(fd)?;
+    // A directory of `/proc` will do as well.
+    let (p, thread) = match process::pidfd::target_of(&file) {
+        Err(Errno::EBADF) => (crate::fs::procfs::process_of(&file)?, None),
+        other => other?,
+    };
     let thread = match scope {
         PIDFD_SIGNAL_THREAD => Some(thread.unwrap_or(p.pid)),
         0 => thread,

@@ -320,19 +320,23 @@ pub fn sessionid(_s: &Seen, _t: &Task) -> Result<Vec<u8>> {
 }
 
 /// `io`.
-pub fn io(_s: &Seen, _t: &Task) -> Result<Vec<u8>> {
-    let mut out = Text::new();
-    for name in [
-        "rchar",
-        "wchar",
-        "syscr",
-        "syscw",
-        "read_bytes",
-        "write_bytes",
-        "cancelled_write_bytes",
-    ] {
-        out.put(format_args!("{name}: 0\n"));
+pub fn io(s: &Seen, _t: &Task) -> Result<Vec<u8>> {
+    let mut sums = if s.thread {
+        [0; 4]
+    } else {
+        s.process.io_gone.values()
+    };
+    for t in s.tasks() {
+        for (sum, n) in sums.iter_mut().zip(t.io.values()) {
+            *sum = sum.saturating_add(n);
+        }
     }
+    let mut out = Text::new();
+    for (name, n) in ["rchar", "wchar", "syscr", "syscw"].into_iter().zip(sums) {
+        out.put(format_args!("{name}: {n}\n"));
+    }
+    // What reaches a disk is the host's business.
+    out.bytes(b"read_bytes: 0\nwrite_bytes: 0\ncancelled_write_bytes: 0\n");
     Ok(out.0)
 }
 
@@ -383,8 +387,10 @@ pub fn timerslack(s: &Seen, t: &Task) -> Result<Vec<u8>> {
 pub fn set_timerslack(s: &Seen, t: &Task, data: &[u8]) -> Result<()> {
     let ns = u64::try_from(number(data)?).map_err(|_| Errno::EINVAL)?;
     may_slack(s, t)?;
-    let ns = if ns == 0 { 50_000 } else { ns };
-    s.task()?.timer_slack.store(ns, Ordering::Relaxed);
+    let task = s.task()?;
+    let default = task.timer_slack_default.load(Ordering::Relaxed);
+    let ns = if ns == 0 { default } else { ns };
+    task.timer_slack.store(ns, Ordering::Relaxed);
     Ok(())
 }
 

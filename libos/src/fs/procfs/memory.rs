@@ -219,11 +219,6 @@ pub fn smaps_rollup(s: &Seen, t: &Task) -> Result<Vec<u8>> {
     Ok(out.0)
 }
 
-/// `pagemap`: physical pages are the platform's secret.
-pub fn pagemap(_s: &Seen, _t: &Task) -> Result<Vec<u8>> {
-    Err(Errno::EPERM)
-}
-
 /// Opens `mem`.
 pub fn open(s: &Seen, target: Target, t: &Task) -> Result<Arc<dyn FileOps>> {
     s.may_inspect(t)?;

@@ -11,6 +11,7 @@ mod memory;
 mod mounts;
 mod net;
 mod ns;
+mod pages;
 mod pid;
 mod stat;
 mod sys;
@@ -20,6 +21,7 @@ mod target;
 mod tests;
 
 pub use ns::{NsFile, NsKind};
+pub use pid::process_of;
 pub use stat::{cpu_list, cpu_mask};
 pub use system::{cpu_total, load_averages, memory_pages};
 

@@ -1,10 +1,11 @@
 //! The directories `/proc/PID` and `/proc/PID/task/TID`.
 
 use super::super::pseudo::{Content, Home, TextFile, TreeInode, child_ino, set_attr};
-use super::super::{Dirent, FileOps, FileSystem, Inode, Kind, Path, SetAttr, Stat};
+use super::super::{Dirent, File, FileOps, FileSystem, Inode, Kind, Path, SetAttr, Stat};
 use super::target::{Seen, Target};
-use super::{fds, info, memory, mounts, net, ns, parse_id, root_child_ino, stat};
-use crate::{Errno, Result, Task};
+use super::{fds, info, memory, mounts, net, ns, pages, parse_id, root_child_ino, stat};
+use crate::user::UserAddr;
+use crate::{Errno, Result, SysResult, Task};
 use alloc::string::ToString;
 use alloc::sync::Arc;
 use alloc::vec::Vec;
@@ -25,8 +26,9 @@ pub enum What {
     /// As `Text`, and `poll(2)` and epoll work with it.
     Watched(Make),
     Written(Make, Take),
-    /// The process's memory.
+    /// The process's memory, and which pages of it are there.
     Memory,
+    PageMap,
     /// Where the link leads.
     Link(fn(&Seen) -> Result<Path>),
     Tasks,
@@ -112,7 +114,7 @@ static ENTRIES: &[Entry] = &[
     ),
     e("smaps", 0o444, Private(memory::smaps), Both),
     e("smaps_rollup", 0o444, Private(memory::smaps_rollup), Both),
-    e("pagemap", 0o400, Private(memory::pagemap), Both),
+    e("pagemap", 0o400, What::PageMap, Both),
     text("wchan", 0o444, info::wchan),
     e("stack", 0o400, Private(info::stack), Both),
     text("schedstat", 0o444, info::schedstat),
@@ -224,6 +226,18 @@ pub fn base_ino(target: &Target) -> u64 {
     root_child_ino(&target.key().to_le_bytes())
 }
 
+/// The process whose directory `/proc/PID` a file is: it serves as a pidfd. EBADF, ESRCH.
+pub fn process_of(f: &File) -> Result<Arc<crate::Process>> {
+    let path = f.path.as_ref().ok_or(Errno::EBADF)?;
+    let inode = path.inode().as_any().downcast_ref::<PidInode>();
+    match inode {
+        Some(i) if matches!(i.node, Node::Base) && !i.target.is_thread() => {
+            i.target.see().map(|s| s.process)
+        }
+        _ => Err(Errno::EBADF),
+    }
+}
+
 impl PidInode {
     /// The directory of a process or thread.
     pub fn base(home: Home, target: Target) -> Arc<dyn Inode> {
@@ -333,6 +347,9 @@ impl Inode for PidInode {
     fn set_attr(&self, attr: &SetAttr) -> Result<()> {
         set_attr(attr)
     }
+    fn can_be_mounted_on(&self) -> bool {
+        !matches!(self.node, Node::Fd(_) | Node::FdInfo(_))
+    }
     fn create(
         &self,
         _name: &[u8],
@@ -411,6 +428,7 @@ impl Inode for PidInode {
             Node::Entry(e) => match e.what {
                 What::Link(_) => return Err(Errno::ELOOP),
                 What::Memory => return memory::open(&seen, self.target.clone(), t),
+                What::PageMap => return pages::open(&seen, self.target.clone(), t),
                 What::Private(_) => {
                     seen.may_inspect(t)?;
                     seen.task()?;
@@ -452,6 +470,15 @@ impl Content for PidInode {
                 ..
             }) => take(&self.target.see()?, t, data),
             _ => Err(Errno::EINVAL),
+        }
+    }
+
+    fn ioctl(&self, t: &Task, request: u32, arg: usize) -> SysResult {
+        match self.node {
+            Node::Entry(e) if e.name == "maps" && request == pages::PROCMAP_QUERY => {
+                pages::query(&self.target.see()?, t, UserAddr(arg))
+            }
+            _ => Err(Errno::ENOTTY),
         }
     }
 

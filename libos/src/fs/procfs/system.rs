@@ -1,6 +1,7 @@
 //! The files of `/proc` about the whole system.
 
 use super::super::pseudo::{Node, Text};
+use super::super::{inode, locks};
 use super::{stat, ticks};
 use crate::ipc::sysv;
 use crate::process::sysinfo::{RELEASE, VERSION};
@@ -39,7 +40,7 @@ pub fn nodes() -> Vec<Node> {
         Node::empty("keys"),
         Node::file("kmsg", 0o400, empty),
         Node::text("loadavg", loadavg),
-        Node::empty("locks"),
+        Node::text("locks", locks),
         Node::text("meminfo", meminfo),
         Node::fixed("misc", "  1 psaux"),
         Node::empty("modules"),
@@ -373,6 +374,30 @@ fn softirqs(_t: &Task) -> Result<Vec<u8>> {
         "RCU:",
     ];
     Ok(per_cpu("", &ROWS, 12))
+}
+
+fn locks(_t: &Task) -> Result<Vec<u8>> {
+    let mut out = Text::new();
+    for (i, ((dev, ino), lock)) in locks::list().into_iter().enumerate() {
+        let (major, minor) = inode::split_dev(dev);
+        let (kind, write, pid, start, end) = match lock {
+            Ok(l) => match l.owner {
+                locks::Owner::Process(pid) => ("POSIX ", l.write, pid, l.start, l.end),
+                locks::Owner::Description(_) => ("OFDLCK", l.write, -1, l.start, l.end),
+            },
+            Err(exclusive) => ("FLOCK ", exclusive, -1, 0, locks::TO_END),
+        };
+        let mode = if write { "WRITE" } else { "READ " };
+        out.put(format_args!(
+            "{}: {kind} ADVISORY  {mode} {pid} {major:02x}:{minor:02x}:{ino} {start} ",
+            i + 1
+        ));
+        match end {
+            locks::TO_END => out.bytes(b"EOF\n"),
+            end => out.put(format_args!("{end}\n")),
+        };
+    }
+    Ok(out.0)
 }
 
 fn cgroups(_t: &Task) -> Result<Vec<u8>> {

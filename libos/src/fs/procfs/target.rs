@@ -128,15 +128,13 @@ impl Seen {
 
     /// The command name.
     pub fn name(&self) -> Vec<u8> {
-        match &self.task {
-            Some(t) => {
-                let name = *t.name.lock();
-                let len = name.iter().position(|&b| b == 0).unwrap_or(name.len());
-                name.get(..len).unwrap_or_default().to_vec()
-            }
-            None if self.is_init() => b"init".to_vec(),
-            None => Vec::new(),
-        }
+        let name = match &self.task {
+            Some(t) => *t.name.lock(),
+            None if self.is_init() => *b"init\0\0\0\0\0\0\0\0\0\0\0\0",
+            None => (self.process.remains.lock().as_ref()).map_or([0; 16], |r| r.name),
+        };
+        let len = name.iter().position(|&b| b == 0).unwrap_or(name.len());
+        name.get(..len).unwrap_or_default().to_vec()
     }
 
     /// The kernel's own init, which has no threads.
@@ -148,7 +146,10 @@ impl Seen {
     pub fn creds(&self) -> Arc<Creds> {
         match &self.task {
             Some(t) => t.creds(),
-            None => Arc::new(Creds::new(0, 0, Vec::new())),
+            None => match self.process.remains.lock().as_ref() {
+                Some(r) => r.creds.clone(),
+                None => Arc::new(Creds::new(0, 0, Vec::new())),
+            },
         }
     }
 

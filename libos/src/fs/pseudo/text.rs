@@ -3,7 +3,7 @@
 use crate::fs::{File, FileOps};
 use crate::uio::{IoDst, IoSrc};
 use crate::wait::{Events, POLLIN, POLLOUT, POLLRDNORM, POLLWRNORM, PollTable};
-use crate::{Errno, Result, Task};
+use crate::{Errno, Result, SysResult, Task};
 use alloc::sync::Arc;
 use alloc::vec::Vec;
 use bastide_base::sync::Mutex;
@@ -20,6 +20,10 @@ pub trait Content: Send + Sync {
     /// Takes what was written at an offset, all of it.
     fn store(&self, _t: &Task, _data: &[u8], _offset: u64) -> Result<()> {
         Err(Errno::EIO)
+    }
+    /// `ioctl(2)`.
+    fn ioctl(&self, _t: &Task, _request: u32, _arg: usize) -> SysResult {
+        Err(Errno::ENOTTY)
     }
     /// `poll(2)` and epoll work with it.
     fn watched(&self) -> bool {
@@ -151,6 +155,10 @@ impl FileOps for TextFile {
 
     fn pollable(&self) -> bool {
         self.content.watched()
+    }
+
+    fn ioctl(&self, t: &Task, _f: &File, request: u32, arg: usize) -> SysResult {
+        self.content.ioctl(t, request, arg)
     }
 
     fn truncate(&self, _len: u64) -> Result<()> {

@@ -198,6 +198,9 @@ impl Threads for Mock {
         Ok(())
     }
     fn vector_reset(&self, _: &mut Context) {}
+    fn set_nice(&self, _: ThreadId, _: i32) -> Result<()> {
+        Ok(())
+    }
     fn set_affinity(&self, _: ThreadId, _: &[u64]) -> Result<()> {
         Ok(())
     }

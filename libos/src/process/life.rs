@@ -3,7 +3,7 @@
 use super::exec::Plan;
 use super::task::{RLIMIT_CPU, RLIMIT_NPROC, Relations};
 use super::{Creds, JobState, Life, Process, Task, pidfd};
-use crate::fs::FdFlags;
+use crate::fs::{FdFlags, FdTable};
 use crate::mm::Mm;
 use crate::signal::{ProcessSignals, TaskSignals};
 use crate::user::{self, UserAddr};
@@ -175,6 +175,19 @@ pub fn start_first() -> core::result::Result<(), NotStarted> {
             },
         );
         kernel().processes.lock().insert(p.pid, p.clone());
+        // A task that never runs stands for it in calls that name process 1.
+        let task = Task::new(
+            p.pid,
+            p.clone(),
+            creds.clone(),
+            FdTable::new(),
+            fs.clone(),
+            Mm::new(),
+            TaskSignals::default(),
+            *b"init\0\0\0\0\0\0\0\0\0\0\0\0",
+        );
+        p.tasks.lock().insert(p.pid, task.clone());
+        kernel().tasks.lock().insert(p.pid, task);
         Some(p)
     } else {
         None
@@ -510,7 +523,8 @@ fn clone(t: &Arc<Task>, ctx: &mut Context, a: Args) -> SysResult {
             signals,
             name,
         );
-        *task.sched.lock() = *t.sched.lock();
+        *task.sched.lock() = super::sched::inherited(t);
+        *task.deadline.lock() = *t.deadline.lock();
         *task.affinity.lock() = t.affinity.lock().clone();
         let slack = t.timer_slack.load(Ordering::Relaxed);
         task.timer_slack.store(slack, Ordering::Relaxed);

@@ -142,22 +142,49 @@ pub fn sys_sched_setattr(t: &Arc<Task>, pid: i32, attr: UserAddr, flags: u32) ->
         return Err(Errno::E2BIG);
     }
     let a: SchedAttr = user::read(t, attr)?;
-    if a.policy as i32 == SCHED_DEADLINE as i32 {
-        // Bandwidth is the host's to give.
-        let sane = a.runtime >= 1024
-            && a.runtime <= a.deadline
-            && (a.period == 0 || a.deadline <= a.period);
-        return Err(if sane { Errno::EPERM } else { Errno::EINVAL });
-    }
     if (a.policy as i32) < 0 || a.flags & !0x7f != 0 {
         return Err(Errno::EINVAL);
     }
     let other = target(t, pid)?;
+    if a.policy == SCHED_DEADLINE {
+        return set_deadline(t, &other, &a);
+    }
     set_policy(t, &other, a.policy, a.priority as i32)?;
     if matches!(a.policy, SCHED_OTHER | SCHED_BATCH) {
         set_nice(t, &other, a.nice.clamp(-20, 19))?;
     }
     Ok(0)
+}
+
+/// Deadline scheduling: the reservation is checked and kept; the host gives what it gives.
+fn set_deadline(t: &Task, other: &Task, a: &SchedAttr) -> SysResult {
+    let period = if a.period == 0 { a.deadline } else { a.period };
+    if a.runtime < 1024 || a.runtime > a.deadline || a.deadline > period || period >> 63 != 0 {
+        return Err(Errno::EINVAL);
+    }
+    if !t.creds().capable(CAP_SYS_NICE) {
+        return Err(Errno::EPERM);
+    }
+    let mut s = other.sched.lock();
+    (s.0, s.1) = (SCHED_DEADLINE, 0);
+    *other.deadline.lock() = [a.runtime, a.deadline, period];
+    Ok(0)
+}
+
+/// Policy, priority and nice value of a new task (`sched(7)`, "Resetting scheduling policy for
+/// child processes").
+pub(super) fn inherited(t: &Task) -> (u32, i32, i32) {
+    let (policy, priority, nice) = *t.sched.lock();
+    if policy & SCHED_RESET_ON_FORK == 0 {
+        return (policy, priority, nice);
+    }
+    let realtime = matches!(policy & !SCHED_RESET_ON_FORK, SCHED_FIFO | SCHED_RR);
+    let policy = if realtime {
+        SCHED_OTHER
+    } else {
+        policy & !SCHED_RESET_ON_FORK
+    };
+    (policy, 0, nice.max(0))
 }
 
 /// `sched_getattr(2)`.
@@ -174,13 +201,20 @@ pub fn sys_sched_getattr(
     let other = target(t, pid)?;
     let (policy, priority, nice) = *other.sched.lock();
     let realtime = matches!(policy, SCHED_FIFO | SCHED_RR);
+    let [runtime, deadline, period] = if policy == SCHED_DEADLINE {
+        *other.deadline.lock()
+    } else {
+        [0; 3]
+    };
     let a = SchedAttr {
+        runtime,
+        deadline,
+        period,
         size: ATTR_SIZE,
         policy: policy & !SCHED_RESET_ON_FORK,
         flags: u64::from(policy & SCHED_RESET_ON_FORK != 0),
         nice: if realtime { 0 } else { nice },
         priority: priority as u32,
-        ..SchedAttr::default()
     };
     user::write(t, attr, &a)?;
     Ok(0)
@@ -292,6 +326,8 @@ fn set_nice(t: &Task, other: &Task, nice: i32) -> Result<()> {
         return Err(Errno::EACCES);
     }
     other.sched.lock().2 = nice;
+    // The host may refuse to raise a priority; the value is kept and reported all the same.
+    let _ = pal().set_nice(ThreadId(other.thread.load(Ordering::Relaxed)), nice);
     Ok(())
 }
 

@@ -65,6 +65,8 @@ pub struct Task {
     pub vfork_pending: AtomicBool,
     /// Scheduling policy and real-time priority as set by `sched_setscheduler(2)`, and nice value.
     pub sched: Mutex<(u32, i32, i32)>,
+    /// Runtime, deadline and period of `SCHED_DEADLINE`, nanoseconds.
+    pub deadline: Mutex<[u64; 3]>,
     /// CPUs it may use, `sched_setaffinity(2)`.
     pub affinity: Mutex<Vec<u64>>,
     /// `PR_SET_TIMERSLACK`, nanoseconds; and what it goes back to, the maker's.
@@ -114,6 +116,7 @@ impl Task {
             vfork_done: Mutex::new(None),
             vfork_pending: AtomicBool::new(false),
             sched: Mutex::new((0, 0, 0)),
+            deadline: Mutex::new([0; 3]),
             affinity: Mutex::new(Vec::new()),
             timer_slack: AtomicU64::new(50_000),
             timer_slack_default: AtomicU64::new(50_000),

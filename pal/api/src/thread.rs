@@ -64,6 +64,8 @@ pub trait Threads {
     fn vector_restore(&self, ctx: &mut Context, state: &[u8]) -> Result<()>;
     /// Puts the vector state to what a new program starts with.
     fn vector_reset(&self, ctx: &mut Context);
+    /// Sets a thread's nice value, -20..=19.
+    fn set_nice(&self, thread: ThreadId, nice: i32) -> Result<()>;
     /// Restricts the calling thread to these CPUs (bit mask).
     fn set_affinity(&self, thread: ThreadId, mask: &[u64]) -> Result<()>;
 }

@@ -107,6 +107,11 @@ pub const CALLS: &[(u32, &str, &str)] = &[
         "each thread's trap stack",
     ),
     (g::__NR_fstatfs, "fstatfs", "host files"),
+    (
+        g::__NR_setpriority,
+        "setpriority",
+        "setpriority of the application",
+    ),
     (g::__NR_prctl, "prctl", "die with the launcher"),
     (g::__NR_gettid, "gettid", "identity of a new host thread"),
     (g::__NR_futex, "futex", "sleep and wake"),

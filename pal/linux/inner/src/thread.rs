@@ -280,6 +280,11 @@ impl Threads for LinuxPal {
         vector::reset(ctx);
     }
 
+    fn set_nice(&self, thread: ThreadId, nice: i32) -> Result<()> {
+        // SAFETY: touches no memory. PRIO_PROCESS of a thread id is that thread.
+        host::check(unsafe { host!(__NR_setpriority, 0, thread.0, nice as isize) }).map(|_| ())
+    }
+
     fn set_affinity(&self, thread: ThreadId, mask: &[u64]) -> Result<()> {
         // SAFETY: the host reads the mask.
         host::check(unsafe {

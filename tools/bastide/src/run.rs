@@ -12,11 +12,12 @@ const NOTICE: &str = "bastide: no manifest: the host's files are read-only below
 /// Runs the program and ends as it ended.
 pub fn run(options: &RunOptions) -> Result<ExitCode, Failure> {
     let (manifest, open) = options::manifest(options)?;
-    if open && !options.quiet {
-        say(NOTICE);
-    }
-    let end = boot::config(&manifest, options)
-        .and_then(|config| outer::run(config).map_err(Failure::new));
+    let end = boot::config(&manifest, options).and_then(|config| {
+        if open && !options.quiet {
+            say(NOTICE);
+        }
+        outer::run(config).map_err(Failure::new)
+    });
     host::restore_stdio();
     Ok(ending::follow(end?))
 }

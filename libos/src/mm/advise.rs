@@ -11,7 +11,7 @@ use alloc::sync::Arc;
 use alloc::vec;
 use alloc::vec::Vec;
 use bastide_base::pages::PAGE;
-use bastide_pal::Prot;
+use bastide_pal::{MapSource, Prot};
 
 /// Flags of `fallocate(2)`: `FALLOC_FL_KEEP_SIZE | FALLOC_FL_PUNCH_HOLE`.
 const PUNCH: u32 = 3;
@@ -27,6 +27,8 @@ pub fn sys_madvise(t: &Arc<Task>, start: usize, len: usize, advice: u32) -> SysR
             | MADV_DONTNEED
             | MADV_FREE..=MADV_DOFORK
             | MADV_HUGEPAGE..=MADV_DONTNEED_LOCKED
+            | MADV_GUARD_INSTALL
+            | MADV_GUARD_REMOVE
     );
     if !known || start % PAGE != 0 {
         return Err(Errno::EINVAL);
@@ -120,7 +122,12 @@ impl Mm {
         let mut s = self.state.lock();
         let discards = matches!(
             advice,
-            MADV_FREE | MADV_DONTNEED | MADV_DONTNEED_LOCKED | MADV_DONTFORK | MADV_WIPEONFORK
+            MADV_FREE
+                | MADV_DONTNEED
+                | MADV_DONTNEED_LOCKED
+                | MADV_DONTFORK
+                | MADV_WIPEONFORK
+                | MADV_GUARD_INSTALL
         );
         let done = s.each(start, end, |s, a, b| {
             // Sealed memory that may not be written may not be zeroed this way either.
@@ -192,9 +199,36 @@ impl State {
                 }
                 return Ok(());
             }
+            MADV_GUARD_INSTALL if locked || !v.is_private_anon() => return Err(Errno::EINVAL),
+            MADV_GUARD_INSTALL => return self.guard(a, b),
+            MADV_GUARD_REMOVE => return self.unguard(a, b),
             _ => return Ok(()),
         };
         self.flag_one(a, b, set, clear)
+    }
+
+    /// Private pages lose their contents and may not be touched any more.
+    fn guard(&mut self, a: usize, b: usize) -> Result<()> {
+        pal()
+            .map(a, b - a, Prot::empty(), MapSource::Anon)
+            .map_err(host_error)?;
+        if let Some(v) = self.map.find_mut(a) {
+            v.guards.insert(a, b);
+        }
+        Ok(())
+    }
+
+    /// Guarded pages become fresh memory.
+    fn unguard(&mut self, a: usize, b: usize) -> Result<()> {
+        if let Some(v) = self.map.find_mut(a) {
+            for (a, b) in v.guards.within(a, b) {
+                pal()
+                    .map(a, b - a, v.prot, MapSource::Anon)
+                    .map_err(host_error)?;
+            }
+            v.guards.remove(a, b);
+        }
+        Ok(())
     }
 
     /// Private pages lose their contents: they read as zero, or as their file, again. Shared

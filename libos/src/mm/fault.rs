@@ -97,11 +97,10 @@ impl State {
             return None;
         }
         let v = Vma {
-            start: low,
-            end: old,
-            file: None,
-            memory: Memory::Anon,
-            ..*above
+            max: above.max,
+            name: above.name,
+            policy: above.policy,
+            ..Vma::anon(low, old, above.prot, above.flags)
         };
         self.check_room(limits, &v, v.pages()).ok()?;
         if v.flags.contains(VmFlags::LOCKED) {
@@ -192,6 +191,9 @@ impl Mm {
         };
         if !v.prot.intersects(needed) {
             return FaultOutcome::Segv(SEGV_ACCERR);
+        }
+        if v.guards.contains(page) {
+            return FaultOutcome::Segv(SEGV_MAPERR);
         }
         let (start, end) = (v.start, v.end);
         if let Memory::Pages { map, filled, .. } = &v.memory

@@ -1,18 +1,20 @@
 //! Address spaces of forked children.
 
 use super::vma::{Memory, VmFlags};
-use super::{Mm, State};
+use super::{Mm, State, runs::Runs};
 use crate::{Result, pal};
 use alloc::sync::Arc;
 use alloc::vec::Vec;
+use bastide_pal::{MapSource, Prot};
 
 /// What a child does to memory that the platform copied for it.
 #[derive(Clone, Copy)]
 pub(super) struct Inherited {
     start: usize,
     end: usize,
-    /// Zero it (`MADV_WIPEONFORK`); otherwise it is not the child's (`MADV_DONTFORK`).
-    wipe: bool,
+    /// It becomes fresh memory with these rights (`MADV_WIPEONFORK`); otherwise it is not the
+    /// child's (`MADV_DONTFORK`).
+    wipe: Option<Prot>,
 }
 
 impl Mm {
@@ -42,13 +44,14 @@ impl Mm {
                 });
             };
             if v.flags.contains(VmFlags::DONTFORK) {
-                note(false);
+                note(None);
                 continue;
             }
-            if v.flags.contains(VmFlags::WIPEONFORK) {
-                note(true);
-            }
             let mut copy = v.clone();
+            if v.flags.contains(VmFlags::WIPEONFORK) {
+                note(Some(v.prot));
+                copy.guards = Runs::default();
+            }
             // Locks are not inherited.
             copy.flags -= VmFlags::LOCKED | VmFlags::LOCKONFAULT;
             child.map.put(copy);
@@ -70,12 +73,11 @@ impl Mm {
     pub fn after_fork_child(&self) {
         let mut s = self.state.lock();
         for i in core::mem::take(&mut s.inherited) {
-            // Best effort, as the child cannot report an error: the host can unmap and discard
-            // whole mappings without memory.
-            let _ = if i.wipe {
-                pal().discard(i.start, i.end - i.start)
-            } else {
-                pal().unmap(i.start, i.end - i.start)
+            // The child cannot report an error; replacing and unmapping whole mappings does not
+            // need memory.
+            let _ = match i.wipe {
+                Some(prot) => pal().map(i.start, i.end - i.start, prot, MapSource::Anon),
+                None => pal().unmap(i.start, i.end - i.start),
             };
         }
         drop(s);

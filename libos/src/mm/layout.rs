@@ -1,7 +1,7 @@
 //! Where the parts of an address space go: stack, `brk` area, and the base of other mappings.
 
 use super::map::{STACK_GAP, VmaMap};
-use super::vma::{Memory, VmFlags, Vma};
+use super::vma::{VmFlags, Vma};
 use super::{Limits, Mm, State, page_up};
 use crate::{Errno, Result, Task, host_error, pal};
 use alloc::vec::Vec;
@@ -58,17 +58,7 @@ impl State {
                 return None;
             }
             let prot = Prot::READ | Prot::WRITE;
-            let v = Vma {
-                start: old_end,
-                end: new_end,
-                prot,
-                max: Prot::all(),
-                flags: self.lock_future,
-                memory: Memory::Anon,
-                file: None,
-                name: "",
-                policy: 0,
-            };
+            let v = Vma::anon(old_end, new_end, prot, self.lock_future);
             self.check_room(limits, &v, len / PAGE).ok()?;
             if v.flags.contains(VmFlags::LOCKED) {
                 self.check_lock(limits, len / PAGE).ok()?;
@@ -126,15 +116,8 @@ impl Mm {
         let top = s.stack_top;
         let len = STACK_INITIAL.min(room.max(PAGE) / PAGE * PAGE);
         let v = Vma {
-            start: top - len,
-            end: top,
-            prot,
-            max: Prot::all(),
-            flags: VmFlags::GROWSDOWN,
-            memory: Memory::Anon,
-            file: None,
             name: "[stack]",
-            policy: 0,
+            ..Vma::anon(top - len, top, prot, VmFlags::GROWSDOWN)
         };
         if !s.map.is_free(v.start, len) {
             return Err(Errno::ENOMEM);

@@ -303,22 +303,11 @@ fn guarded_start(v: &Vma) -> usize {
 
 #[cfg(test)]
 mod tests {
-    use super::super::vma::Memory;
     use super::*;
     use bastide_pal::Prot;
 
     fn anon(start: usize, end: usize, prot: Prot) -> Vma {
-        Vma {
-            start,
-            end,
-            prot,
-            max: Prot::all(),
-            flags: VmFlags::empty(),
-            memory: Memory::Anon,
-            file: None,
-            name: "",
-            policy: 0,
-        }
+        Vma::anon(start, end, prot, VmFlags::empty())
     }
 
     #[test]

@@ -412,17 +412,7 @@ impl State {
 
 /// The mapping that a request describes, not yet placed.
 fn new_vma(r: &MapRequest, extra: MapExtra, len: usize) -> Result<Vma> {
-    let mut v = Vma {
-        start: 0,
-        end: len,
-        prot: r.prot,
-        max: Prot::all(),
-        flags: VmFlags::empty(),
-        memory: Memory::Anon,
-        file: None,
-        name: "",
-        policy: 0,
-    };
+    let mut v = Vma::anon(0, len, r.prot, VmFlags::empty());
     v.flags.set(VmFlags::SHARED, r.shared);
     v.flags.set(VmFlags::GROWSDOWN, r.growsdown);
     v.flags.set(VmFlags::NORESERVE, extra.noreserve);

@@ -120,6 +120,7 @@ impl State {
                 *filled = Runs::default();
             }
         }
+        moved.guards = v.guards.moved(addr, dest);
         map_more(&moved, dest + old, dest + new)?;
         match (&v.memory, &mut moved.memory) {
             _ if old == 0 => {}
@@ -136,6 +137,7 @@ impl State {
             && keep
         {
             left.flags -= VmFlags::LOCKED | VmFlags::LOCKONFAULT;
+            left.guards = Runs::default();
             if let Memory::Pages { filled, .. } = &mut left.memory {
                 *filled = Runs::default();
             }

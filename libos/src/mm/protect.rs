@@ -32,17 +32,12 @@ impl State {
         let Some(v) = self.map.find(start) else {
             return Err(Errno::ENOMEM);
         };
-        match &v.memory {
-            Memory::Pages { filled, .. } => {
-                for (a, b) in filled.within(start, end) {
-                    pal().protect(a, b - a, prot).map_err(host_error)?;
-                }
-            }
-            Memory::Anon | Memory::Host { .. } => {
-                pal()
-                    .protect(start, end - start, prot)
-                    .map_err(host_error)?;
-            }
+        let there = match &v.memory {
+            Memory::Pages { filled, .. } => filled.within(start, end),
+            Memory::Anon | Memory::Host { .. } => v.guards.gaps(start, end),
+        };
+        for (a, b) in there {
+            pal().protect(a, b - a, prot).map_err(host_error)?;
         }
         self.map.change(start, |v| v.prot = prot);
         Ok(())

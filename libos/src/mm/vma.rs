@@ -74,9 +74,27 @@ pub struct Vma {
     pub name: &'static str,
     /// `mbind(2)`.
     pub policy: super::policy::Policy,
+    /// Pages of private memory that nobody may touch, whatever `prot` says (`MADV_GUARD_INSTALL`).
+    pub guards: Runs,
 }
 
 impl Vma {
+    /// Private memory without a file.
+    pub fn anon(start: usize, end: usize, prot: Prot, flags: VmFlags) -> Self {
+        Vma {
+            start,
+            end,
+            prot,
+            max: Prot::all(),
+            flags,
+            memory: Memory::Anon,
+            file: None,
+            name: "",
+            policy: 0,
+            guards: Runs::default(),
+        }
+    }
+
     pub fn len(&self) -> usize {
         self.end - self.start
     }
@@ -133,6 +151,7 @@ impl Vma {
             end: self.end,
             memory,
             file: self.file.clone(),
+            guards: self.guards.split_off(at),
             ..*self
         };
         self.end = at;
@@ -177,6 +196,7 @@ impl Vma {
     /// Takes over a mapping that [`Vma::can_merge`].
     pub fn absorb(&mut self, next: &mut Vma) {
         self.end = next.end;
+        self.guards.extend(core::mem::take(&mut next.guards));
         if let (Memory::Pages { filled, .. }, Memory::Pages { filled: more, .. }) =
             (&mut self.memory, &mut next.memory)
         {

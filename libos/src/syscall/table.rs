@@ -639,7 +639,7 @@ pub static TABLE: &[Entry] = &[
         "madvise",
         "ptr,size,int",
         &h(advise::sys_madvise),
-        Partial("guard pages, page merging, collapsing and hardware poison are EINVAL"),
+        Partial("page merging, collapsing and hardware poison are EINVAL"),
     ),
     e(149, "mlock", "ptr,size", &h(lock::sys_mlock), Full),
     e(150, "munlock", "ptr,size", &h(lock::sys_munlock), Full),

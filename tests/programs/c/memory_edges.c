@@ -26,6 +26,10 @@
 #define MADV_POPULATE_READ 22
 #define MADV_POPULATE_WRITE 23
 #endif
+#ifndef MADV_GUARD_INSTALL
+#define MADV_GUARD_INSTALL 102
+#define MADV_GUARD_REMOVE 103
+#endif
 #ifndef MREMAP_DONTUNMAP
 #define MREMAP_DONTUNMAP 4
 #endif
@@ -142,6 +146,16 @@ static void advice(void) {
 	}
 	wait(NULL);
 	printf("parent: %c %c\n", f[0], f[PAGE]);
+	char *g = map(4, BOTH, ANON, -1, 0);
+	memset(g, 'g', 4 * PAGE);
+	SHOW(madvise(g + PAGE, 2 * PAGE, MADV_GUARD_INSTALL));
+	printf("guards: %s, %s, ", access_byte(g + PAGE, 0), access_byte(g + 2 * PAGE, 1));
+	mprotect(g, 4 * PAGE, PROT_READ);
+	mprotect(g, 4 * PAGE, BOTH);
+	madvise(g, 4 * PAGE, MADV_DONTNEED);
+	printf("still: %s %d\n", access_byte(g + PAGE, 0), g[0]);
+	SHOW(madvise(g, 4 * PAGE, MADV_GUARD_REMOVE));
+	printf("gone: %s %d\n", access_byte(g + PAGE, 1), g[2 * PAGE]);
 }
 
 static void moves(void) {

@@ -3,7 +3,7 @@
 use super::address;
 use super::options::{self, OptionValue};
 use super::socket::{self, Socket, SocketFile};
-use super::{inet, unix};
+use super::{inet, netlink, unix};
 use crate::fs::{FdFlags, File};
 use crate::user::{self, UserAddr};
 use crate::{Errno, Result, SysResult, Task};
@@ -84,6 +84,7 @@ fn create(t: &Task, domain: i32, kind: u32, protocol: i32) -> Result<Arc<dyn Soc
             let protocol = internet_protocol(kind, wanted.map_err(|_| Errno::EINVAL)?)?;
             inet::create(t, domain, kind, protocol)
         }
+        AF_NETLINK => netlink::create(t, kind, wanted.map_err(|_| Errno::EPROTONOSUPPORT)?),
         _ => Err(Errno::EAFNOSUPPORT),
     }
 }

@@ -8,8 +8,10 @@
 mod address;
 pub mod calls;
 mod inet;
+mod interfaces;
 mod ioctl;
 pub mod msg;
+mod netlink;
 mod options;
 mod packet;
 mod payload;

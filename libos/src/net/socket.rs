@@ -488,8 +488,8 @@ impl FileOps for SocketFile {
         self.0.poll(table)
     }
 
-    fn ioctl(&self, t: &Task, _f: &File, request: u32, arg: usize) -> SysResult {
-        super::ioctl::ioctl(t, &*self.0, request, arg)
+    fn ioctl(&self, t: &Task, f: &File, request: u32, arg: usize) -> SysResult {
+        super::ioctl::ioctl(t, f, &*self.0, request, arg)
     }
 
     fn flush(&self, _t: &Task, f: &File) -> Result<()> {

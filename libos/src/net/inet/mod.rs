@@ -6,7 +6,7 @@
 
 mod host;
 mod options;
-mod policy;
+pub mod policy;
 mod ports;
 mod tcp;
 #[cfg(test)]

@@ -1,5 +1,6 @@
 //! Waiting for events: futexes, poll and select, epoll, and the objects that only signal.
 
+pub mod aio;
 pub mod epoll;
 pub mod eventfd;
 pub mod futex;

@@ -6,6 +6,7 @@ pub mod creds;
 pub mod exec;
 mod exit;
 pub mod ids;
+pub mod kcmp;
 pub mod life;
 pub mod limits;
 pub mod pidfd;

@@ -218,6 +218,15 @@ impl Epoll {
         out
     }
 
+    /// The `nth` watched file with a descriptor number, for `kcmp(2)`.
+    pub fn watched(&self, fd: i32, nth: usize) -> Option<Arc<File>> {
+        let items = self.items.lock();
+        items
+            .range((fd, 0)..=(fd, usize::MAX))
+            .filter_map(|(_, i)| i.file.upgrade())
+            .nth(nth)
+    }
+
     /// Something would be collected.
     fn any_ready(&self) -> bool {
         self.hosts.take(&self.shared);

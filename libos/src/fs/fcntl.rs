@@ -2,8 +2,8 @@
 
 use super::file::{O_APPEND, O_NONBLOCK, O_PATH};
 use super::locks::{self, Lock, TO_END};
-use super::sigio::Whose;
-use super::{FdFlags, File, Kind, Mappable, lease, perm};
+use super::sigio::{O_ASYNC, Whose};
+use super::{FdFlags, File, Kind, Mappable, dnotify, lease, perm};
 use crate::ipc::pipe::PipeEnd;
 use crate::process::task::RLIMIT_NOFILE;
 use crate::user::{self, UserAddr};
@@ -11,11 +11,10 @@ use crate::{Errno, Result, SysResult, Task};
 use alloc::sync::Arc;
 use bastide_abi::fs::{Flock, OwnerEx};
 use bastide_abi::raw::general::*;
+use core::sync::atomic::Ordering;
 
-/// `FASYNC`.
-const O_ASYNC: u32 = 0o20000;
 /// What `F_SETFL` changes.
-const SETTABLE: u32 = O_APPEND | O_NONBLOCK | O_DIRECT | O_NOATIME | O_ASYNC;
+const SETTABLE: u32 = O_APPEND | O_NONBLOCK | O_DIRECT | O_NOATIME;
 
 /// `fcntl(2)`.
 pub fn sys_fcntl(t: &Arc<Task>, fd: i32, cmd: u32, arg: usize) -> SysResult {
@@ -40,7 +39,7 @@ pub fn sys_fcntl(t: &Arc<Task>, fd: i32, cmd: u32, arg: usize) -> SysResult {
             t.files().set_flags(fd, flags).map(|()| 0)
         }
         F_GETFL => Ok(f.flags() as usize),
-        F_SETFL => set_flags(t, &f, arg as u32),
+        F_SETFL => set_flags(t, &f, fd, arg as u32),
         F_GETLK => get_lock(t, &f, UserAddr(arg), false),
         F_OFD_GETLK => get_lock(t, &f, UserAddr(arg), true),
         F_SETLK => set_lock(t, &f, UserAddr(arg), false, false),
@@ -100,6 +99,8 @@ pub fn sys_fcntl(t: &Arc<Task>, fd: i32, cmd: u32, arg: usize) -> SysResult {
             sealable(&f)?.add_seals(arg as u32).map(|()| 0)
         }
         F_GET_SEALS => Ok(sealable(&f)?.seals() as usize),
+        F_CREATED_QUERY => Ok(usize::from(f.created.load(Ordering::Relaxed))),
+        F_NOTIFY => dnotify::watch(t, &f, fd, arg as u32).map(|()| 0),
         F_SETLEASE => lease::set(t, &f, fd, arg as u32).map(|()| 0),
         F_GETLEASE => lease::get(&f).map(|kind| kind as usize),
         _ => Err(Errno::EINVAL),
@@ -116,7 +117,7 @@ fn dup(t: &Task, f: Arc<File>, from: usize, flags: FdFlags) -> SysResult {
 }
 
 /// `F_SETFL`: EPERM for `O_NOATIME` on another's file.
-fn set_flags(t: &Task, f: &File, flags: u32) -> SysResult {
+fn set_flags(t: &Task, f: &File, fd: i32, flags: u32) -> SysResult {
     if flags & O_NOATIME != 0
         && f.flags() & O_NOATIME == 0
         && !perm::is_owner(&t.creds(), f.stat()?.uid)
@@ -124,6 +125,7 @@ fn set_flags(t: &Task, f: &File, flags: u32) -> SysResult {
         return Err(Errno::EPERM);
     }
     f.set_flags(SETTABLE, flags);
+    f.set_async(fd, flags & O_ASYNC != 0);
     Ok(0)
 }
 

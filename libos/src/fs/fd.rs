@@ -1,6 +1,7 @@
 //! Descriptor tables.
 
 use super::File;
+use crate::sysctl::NR_OPEN;
 use crate::{Errno, Result};
 use alloc::{sync::Arc, vec::Vec};
 use bastide_base::sync::Mutex;
@@ -15,9 +16,6 @@ bitflags::bitflags! {
         const CLOEXEC = 1;
     }
 }
-
-/// Most descriptors of a process whatever its limit, `/proc/sys/fs/nr_open`.
-pub const NR_OPEN: usize = 1 << 20;
 
 type Slot = Option<(Arc<File>, FdFlags)>;
 
@@ -91,7 +89,7 @@ impl FdTable {
 
     /// EMFILE if no number below `limit` is free.
     pub fn check_room(&self, limit: usize) -> Result<()> {
-        if self.slots.lock().lowest_free(0) < limit.min(NR_OPEN) {
+        if self.slots.lock().lowest_free(0) < limit.min(NR_OPEN.size()) {
             Ok(())
         } else {
             Err(Errno::EMFILE)
@@ -103,7 +101,7 @@ impl FdTable {
     pub fn insert(&self, file: Arc<File>, flags: FdFlags, from: usize, limit: usize) -> Result<Fd> {
         let mut slots = self.slots.lock();
         let i = slots.lowest_free(from);
-        if i >= limit.min(NR_OPEN) {
+        if i >= limit.min(NR_OPEN.size()) {
             return Err(Errno::EMFILE);
         }
         if let Some(slot) = slots.slot(i) {
@@ -121,7 +119,7 @@ impl FdTable {
         limit: usize,
     ) -> Result<Option<Arc<File>>> {
         let i = number(fd)?;
-        if i >= limit.min(NR_OPEN) {
+        if i >= limit.min(NR_OPEN.size()) {
             return Err(Errno::EBADF);
         }
         let mut slots = self.slots.lock();

@@ -8,6 +8,7 @@ use crate::uio::{IoDst, IoSrc};
 use crate::wait::{Events, POLLIN, POLLOUT, POLLRDNORM, POLLWRNORM, PollTable};
 use crate::{Errno, Result, SysResult, Task};
 use alloc::sync::Arc;
+use alloc::vec::Vec;
 use bastide_base::sync::Mutex;
 use core::any::Any;
 use core::sync::atomic::{AtomicBool, AtomicU32, Ordering};
@@ -161,9 +162,13 @@ pub struct File {
     /// Position.
     pub pos: Mutex<u64>,
     /// `F_SETOWN` and `F_SETSIG`.
-    pub owner: Mutex<super::sigio::Owner>,
+    pub owner: Arc<Mutex<super::sigio::Owner>>,
     /// Watchers were told that it was opened.
     announced: AtomicBool,
+    /// Where it listens because of `O_ASYNC`.
+    pub(super) listening: Mutex<Vec<crate::wait::Registration>>,
+    /// This opening made the file, `F_CREATED_QUERY`.
+    pub(super) created: AtomicBool,
     /// Keeps others from executing what is written here, or from writing what is executed.
     _hold: Option<Hold>,
 }
@@ -206,8 +211,10 @@ impl File {
             path,
             flags: AtomicU32::new(flags),
             pos: Mutex::new(0),
-            owner: Mutex::default(),
             announced: AtomicBool::new(false),
+            owner: Arc::default(),
+            listening: Mutex::default(),
+            created: AtomicBool::new(false),
             _hold: hold,
         })
     }
@@ -367,6 +374,7 @@ impl File {
     /// loses its record locks on the file.
     pub fn close(self: Arc<Self>, t: &Task) -> Result<()> {
         super::locks::close(t.process.pid, &self);
+        super::dnotify::descriptor_closed(&self);
         self.ops.flush(t, &self)
     }
 

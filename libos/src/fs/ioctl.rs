@@ -7,22 +7,21 @@ use crate::{Errno, SysResult, Task};
 use alloc::sync::Arc;
 use bastide_abi::raw::ioctl::{FIGETBSZ, FIOASYNC, FIOCLEX, FIONBIO, FIONCLEX, FIONREAD, FIOQSIZE};
 
-/// `FASYNC`.
-const O_ASYNC: u32 = 0o20000;
-
 /// `ioctl(2)`.
 pub fn sys_ioctl(t: &Arc<Task>, fd: i32, request: u32, arg: usize) -> SysResult {
     let f = t.file(fd)?;
-    let switch = |flag| {
-        let on: i32 = user::read(t, UserAddr(arg))?;
-        f.set_flags(flag, if on != 0 { flag } else { 0 });
-        Ok(0)
-    };
+    let switch = || user::read::<i32>(t, UserAddr(arg)).map(|on| on != 0);
     match request {
         FIOCLEX => t.files().set_flags(fd, FdFlags::CLOEXEC).map(|()| 0),
         FIONCLEX => t.files().set_flags(fd, FdFlags::empty()).map(|()| 0),
-        FIONBIO => switch(O_NONBLOCK),
-        FIOASYNC => switch(O_ASYNC),
+        FIONBIO => {
+            f.set_flags(O_NONBLOCK, if switch()? { O_NONBLOCK } else { 0 });
+            Ok(0)
+        }
+        FIOASYNC => {
+            f.set_async(fd, switch()?);
+            Ok(0)
+        }
         FIGETBSZ if f.path.is_some() => {
             user::write(t, UserAddr(arg), &(f.stat()?.blksize as i32)).map(|()| 0)
         }

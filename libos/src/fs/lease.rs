@@ -5,6 +5,7 @@ use super::access::{self, FileId};
 use super::sigio::Whose;
 use super::{File, fcntl, locks};
 use crate::process::creds::CAP_LEASE;
+use crate::sysctl::LEASE_BREAK_TIME;
 use crate::wait::{POLLALL, POLLIN, WaitQueue, wait_until};
 use crate::{Errno, Result, Task};
 use alloc::collections::BTreeMap;
@@ -14,8 +15,6 @@ use bastide_abi::raw::general::{F_RDLCK, F_UNLCK, F_WRLCK};
 use bastide_base::sync::{Mutex, Once};
 use core::sync::atomic::{AtomicUsize, Ordering};
 
-/// How long a holder may take, `/proc/sys/fs/lease-break-time`.
-const BREAK_TIME: u64 = 45_000_000_000;
 /// `POLL_MSG`, `POLLMSG`.
 const POLL_MSG: i32 = 3;
 const POLLMSG: u32 = 0x400;
@@ -144,13 +143,14 @@ pub fn break_for(t: &Task, id: FileId, write: bool, nonblock: bool) -> Result<()
     if !any() {
         return Ok(());
     }
-    let now = crate::time::monotonic();
+    let seconds = LEASE_BREAK_TIME.get().clamp(0, 1 << 30) as u64;
+    let limit = crate::time::monotonic() + seconds * 1_000_000_000;
     let mut tell = Vec::new();
     let mut last = None;
     with(id, |list| {
         for l in list.iter_mut().filter(|l| l.write || write) {
             if l.breaking.is_none() {
-                l.breaking = Some((!write, now + BREAK_TIME));
+                l.breaking = Some((!write, limit));
                 tell.push((l.file.clone(), l.fd));
             }
             last = last.max(l.breaking.map(|b| b.1));

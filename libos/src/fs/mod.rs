@@ -14,6 +14,7 @@ pub mod dentry;
 pub mod desc;
 pub mod devfs;
 pub mod dir;
+pub mod dnotify;
 pub mod fcntl;
 pub mod fd;
 pub mod file;

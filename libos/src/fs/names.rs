@@ -154,6 +154,7 @@ pub fn sys_linkat(
         if !Arc::ptr_eq(&dir.mount, &target.mount) {
             return Err(Errno::EXDEV);
         }
+        perm::may_link(creds, target.inode())?;
         perm::may_create(creds, dir)?;
         if target.is_dir() {
             return Err(Errno::EPERM);

@@ -2,9 +2,10 @@
 
 use super::dentry::{DELETED, Dentry};
 use super::file::File;
-use super::{Path, dentry};
+use super::{Path, dentry, dnotify};
 use crate::event::inotify::*;
 use alloc::sync::Arc;
+use bastide_abi::raw::general::{DN_ACCESS, DN_ATTRIB, DN_CREATE, DN_DELETE, DN_MODIFY, DN_RENAME};
 use core::sync::atomic::{AtomicU32, Ordering};
 
 /// Tells the watches of a file, and of its directory under its name.
@@ -24,6 +25,7 @@ fn tell_of(p: &Path, mask: u32) {
 
 /// A name was made.
 pub fn created(dir: &Path, new: &Arc<Dentry>) {
+    dnotify::tell(&dir.dentry, DN_CREATE);
     if wanted(IN_CREATE) {
         let name = new.name();
         tell(dir.inode(), IN_CREATE, new.is_dir(), 0, Some(&name), false);
@@ -32,6 +34,7 @@ pub fn created(dir: &Path, new: &Arc<Dentry>) {
 
 /// A name was removed.
 pub fn removed(dir: &Path, gone: &Arc<Dentry>) {
+    dnotify::tell(&dir.dentry, DN_DELETE);
     if !wanted(!0) {
         return;
     }
@@ -75,16 +78,22 @@ pub fn closed(f: &File, p: &Path) {
 
 /// Contents were read.
 pub fn accessed(p: &Path) {
+    dnotify::tell_parent(&p.dentry, DN_ACCESS);
     tell_of(p, IN_ACCESS);
 }
 
 /// Contents changed.
 pub fn modified(p: &Path) {
+    dnotify::tell_parent(&p.dentry, DN_MODIFY);
     tell_of(p, IN_MODIFY);
 }
 
 /// Attributes changed.
 pub fn attributes(p: &Path) {
+    dnotify::tell_parent(&p.dentry, DN_ATTRIB);
+    if p.is_dir() {
+        dnotify::tell(&p.dentry, DN_ATTRIB);
+    }
     tell_of(p, IN_ATTRIB);
 }
 
@@ -96,6 +105,12 @@ pub fn moved(
     other: Option<&Arc<Dentry>>,
     exchanged: bool,
 ) {
+    if Arc::ptr_eq(&from.0.dentry, &to.0.dentry) {
+        dnotify::tell(&from.0.dentry, DN_RENAME);
+    } else {
+        dnotify::tell(&from.0.dentry, DN_DELETE);
+        dnotify::tell(&to.0.dentry, DN_CREATE);
+    }
     if !wanted(!0) {
         return;
     }

@@ -22,6 +22,7 @@ use bastide_abi::raw::general::{
     O_NOCTTY, O_NOFOLLOW, O_NONBLOCK, O_SYNC, O_TMPFILE, O_TRUNC,
 };
 use core::any::Any;
+use core::sync::atomic::Ordering;
 
 /// `O_TMPFILE` without the `O_DIRECTORY` that belongs to it.
 const TMPFILE_BIT: u32 = O_TMPFILE & !O_DIRECTORY;
@@ -195,7 +196,9 @@ pub fn open_path(t: &Task, dirfd: i32, path: &[u8], how: &How) -> Result<Arc<Fil
             break;
         }
     }
-    open_found(t, &w.creds, w.at, how, w.look, created)
+    let f = open_found(t, &w.creds, w.at, how, w.look, created)?;
+    f.created.store(created, Ordering::Relaxed);
+    Ok(f)
 }
 
 fn last_step(
@@ -211,9 +214,8 @@ fn last_step(
         }
         w.look |= Look::FOLLOW | Look::DIRECTORY;
     }
-    let follow = w.look.contains(Look::FOLLOW);
     if !how.has(O_CREAT) {
-        return w.step(&last.name, follow);
+        return w.last_step(&last.name);
     }
     let d = match w.at.dentry.child(&last.name)? {
         Some(d) => d,
@@ -222,7 +224,10 @@ fn last_step(
     if how.has(O_EXCL) && !*created {
         return Err(Errno::EEXIST);
     }
-    w.enter(d, follow)
+    if !*created {
+        perm::may_create_over(&w.creds, w.at.inode(), d.inode())?;
+    }
+    w.enter_last(d)
 }
 
 fn create(

@@ -4,6 +4,7 @@ use super::dentry::Dentry;
 use super::{Inode, Kind, Path};
 use crate::process::Creds;
 use crate::process::creds::{CAP_DAC_OVERRIDE, CAP_DAC_READ_SEARCH, CAP_FOWNER};
+use crate::sysctl::{PROTECTED_FIFOS, PROTECTED_HARDLINKS, PROTECTED_REGULAR, PROTECTED_SYMLINKS};
 use crate::{Errno, Result};
 use alloc::sync::Arc;
 use core::sync::atomic::Ordering;
@@ -50,6 +51,55 @@ pub fn may_create(creds: &Creds, dir: &Path) -> Result<()> {
         return Err(Errno::ENOENT);
     }
     may_path(creds, dir, WRITE | EXEC)
+}
+
+/// `/proc/sys/fs/protected_symlinks`: EACCES for following another's link in a directory where
+/// everybody may make one.
+pub fn may_follow(creds: &Creds, dir: &Arc<dyn Inode>, link: &Arc<dyn Inode>) -> Result<()> {
+    let link_uid = link.perms()?.1;
+    if PROTECTED_SYMLINKS.get() == 0 || creds.fsuid == link_uid {
+        return Ok(());
+    }
+    let (mode, dir_uid, _) = dir.perms()?;
+    if mode & 0o1002 == 0o1002 && dir_uid != link_uid {
+        return Err(Errno::EACCES);
+    }
+    Ok(())
+}
+
+/// `/proc/sys/fs/protected_hardlinks`: EPERM for linking to a file that the caller could not
+/// change anyway.
+pub fn may_link(creds: &Creds, file: &Arc<dyn Inode>) -> Result<()> {
+    let (mode, uid, gid) = file.perms()?;
+    let plain = Kind::of(mode) == Some(Kind::Regular)
+        && mode & 0o4000 == 0
+        && mode & 0o2010 != 0o2010
+        && creds.may(mode, uid, gid, READ | WRITE);
+    if PROTECTED_HARDLINKS.get() == 0 || plain || is_owner(creds, uid) {
+        Ok(())
+    } else {
+        Err(Errno::EPERM)
+    }
+}
+
+/// `/proc/sys/fs/protected_regular` and `protected_fifos`: EACCES for opening with `O_CREAT`
+/// another's file that stands in the way in a sticky directory.
+pub fn may_create_over(creds: &Creds, dir: &Arc<dyn Inode>, file: &Arc<dyn Inode>) -> Result<()> {
+    let (mode, uid, _) = file.perms()?;
+    let level = match Kind::of(mode) {
+        Some(Kind::Fifo) => PROTECTED_FIFOS.get(),
+        Some(Kind::Regular) => PROTECTED_REGULAR.get(),
+        _ => 0,
+    };
+    if level == 0 || creds.fsuid == uid {
+        return Ok(());
+    }
+    let (dir_mode, dir_uid, _) = dir.perms()?;
+    let open = dir_mode & 0o002 != 0 || level >= 2 && dir_mode & 0o020 != 0;
+    if dir_mode & 0o1000 != 0 && dir_uid != uid && open {
+        return Err(Errno::EACCES);
+    }
+    Ok(())
 }
 
 /// The caller owns the file or may act as its owner.

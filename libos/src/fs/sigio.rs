@@ -3,10 +3,18 @@
 use super::File;
 use crate::process::{self, Task};
 use crate::signal::{self, Fields, SigInfo};
-use crate::wait::Events;
+use crate::wait::{Events, POLLIN, POLLOUT, POLLRDNORM, POLLWRNORM, PollTable, Wake};
 use crate::{Errno, Result};
+use alloc::sync::Arc;
+use alloc::vec::Vec;
+use bastide_base::sync::Mutex;
 
 const SIGIO: i32 = 29;
+const SI_KERNEL: i32 = 0x80;
+const POLL_IN: i32 = 1;
+const POLL_OUT: i32 = 2;
+/// `FASYNC`.
+pub const O_ASYNC: u32 = 0o20000;
 
 /// Whose number an owner's is, as in `F_SETOWN_EX`.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
@@ -61,34 +69,79 @@ impl File {
 
     /// Tells the owner of events, as descriptor `fd`.
     pub fn signal_owner(&self, fd: i32, events: Events, code: i32) {
-        let o = *self.owner.lock();
-        let info = SigInfo {
-            signo: if o.signal == 0 { SIGIO } else { o.signal },
-            errno: 0,
-            code: if o.signal == 0 { 0x80 } else { code },
-            fields: Fields::Poll {
-                band: i64::from(events),
+        let owner = *self.owner.lock();
+        send(&owner, fd, events, code);
+    }
+
+    /// Signals the owner whenever something happens, `O_ASYNC`, or no longer.
+    pub fn set_async(&self, fd: i32, on: bool) {
+        let was = self.flags() & O_ASYNC != 0;
+        if on == was {
+            return;
+        }
+        self.set_flags(O_ASYNC, if on { O_ASYNC } else { 0 });
+        let registrations = if on {
+            let mut table = PollTable::new(Arc::new(Teller {
+                owner: self.owner.clone(),
                 fd,
-            },
+            }));
+            self.poll(Some(&mut table));
+            table.registrations
+        } else {
+            Vec::new()
         };
-        match o.whose {
-            _ if o.id == 0 => {}
-            Whose::Thread => {
-                if let Some(t) = process::find_task(o.id) {
-                    signal::send_task(&t, info);
-                }
+        let old = core::mem::replace(&mut *self.listening.lock(), registrations);
+        drop(old);
+    }
+}
+
+/// What an object with `O_ASYNC` wakes. It refers to the owner only, not to the file: the last
+/// reference to a file must not go while its object's queue is locked.
+struct Teller {
+    owner: Arc<Mutex<Owner>>,
+    fd: i32,
+}
+
+impl Wake for Teller {
+    fn wake(&self, events: Events) -> bool {
+        let owner = *self.owner.lock();
+        let (code, band) = match events {
+            _ if events & POLLIN != 0 => (POLL_IN, POLLIN | POLLRDNORM),
+            _ if events & POLLOUT != 0 => (POLL_OUT, POLLOUT | POLLWRNORM),
+            _ => return false,
+        };
+        send(&owner, self.fd, band, code);
+        false
+    }
+}
+
+/// Sends an owner its signal.
+pub fn send(o: &Owner, fd: i32, events: Events, code: i32) {
+    let info = SigInfo {
+        signo: if o.signal == 0 { SIGIO } else { o.signal },
+        errno: 0,
+        code: if o.signal == 0 { SI_KERNEL } else { code },
+        fields: Fields::Poll {
+            band: i64::from(events),
+            fd,
+        },
+    };
+    match o.whose {
+        _ if o.id == 0 => {}
+        Whose::Thread => {
+            if let Some(t) = process::find_task(o.id) {
+                signal::send_task(&t, info);
             }
-            Whose::Process => {
-                if let Some(p) = process::find_process(o.id) {
-                    signal::send_process(&p, info);
-                }
+        }
+        Whose::Process => {
+            if let Some(p) = process::find_process(o.id) {
+                signal::send_process(&p, info);
             }
-            Whose::Group => {
-                let all = crate::kernel().processes.lock();
-                let members = all.values().filter(|p| p.rel.lock().pgid == o.id);
-                let members: alloc::vec::Vec<_> = members.cloned().collect();
-                drop(all);
-                for p in members {
+        }
+        Whose::Group => {
+            let all: Vec<_> = crate::kernel().processes.lock().values().cloned().collect();
+            for p in all {
+                if p.rel.lock().pgid == o.id {
                     signal::send_process(&p, info);
                 }
             }

@@ -198,6 +198,24 @@ impl<'p> Walk<'p> {
         }
     }
 
+    /// The last component, followed as the walk is to.
+    pub fn last_step(&mut self, name: &[u8]) -> Result<Stepped> {
+        if matches!(name, b"." | b"..") {
+            return self.step(name, false);
+        }
+        let d = self.at.dentry.child(name)?.ok_or(Errno::ENOENT)?;
+        self.enter_last(d)
+    }
+
+    /// As [`Walk::enter`] for the last component.
+    pub fn enter_last(&mut self, d: Arc<Dentry>) -> Result<Stepped> {
+        let follow = self.look.contains(Look::FOLLOW);
+        if follow && d.kind() == Kind::Symlink {
+            perm::may_follow(&self.creds, self.at.inode(), d.inode())?;
+        }
+        self.enter(d, follow)
+    }
+
     /// Into an entry of the present directory.
     pub fn enter(&mut self, d: Arc<Dentry>, follow: bool) -> Result<Stepped> {
         let link = follow && d.kind() == Kind::Symlink;
@@ -296,7 +314,7 @@ impl<'p> Walk<'p> {
             if last.slash {
                 self.look |= Look::FOLLOW | Look::DIRECTORY;
             }
-            if self.step(&last.name, self.look.contains(Look::FOLLOW))? == Stepped::Moved {
+            if self.last_step(&last.name)? == Stepped::Moved {
                 break;
             }
         }

@@ -339,7 +339,7 @@ pub static TABLE: &[Entry] = &[
         "fcntl",
         "fd,fcntl,hex",
         &h(fcntl::sys_fcntl),
-        Partial("no F_NOTIFY, no write-life hints"),
+        Partial("no write-life hints"),
     ),
     e(73, "flock", "fd,int", &h(fcntl::sys_flock), Full),
     e(74, "fsync", "fd", &h(sync::sys_fsync), Full),

@@ -138,6 +138,7 @@ fn meminfo(_t: &Task) -> Result<Vec<u8>> {
     let (total, free) = memory_pages();
     let (total, free) = (total * 4, free * 4);
     let used = total - free;
+    let heap = bastide_base::heap::used() as u64 / 1024;
     let mut out = Text::new();
     for (name, kb) in [
         ("MemTotal", total),
@@ -164,7 +165,8 @@ fn meminfo(_t: &Task) -> Result<Vec<u8>> {
         ("Mapped", 0),
         ("Shmem", 0),
         ("KReclaimable", 0),
-        ("Slab", 0),
+        // The kernel heap: what is allocated and not freed.
+        ("Slab", heap),
         ("SReclaimable", 0),
         ("SUnreclaim", 0),
         ("KernelStack", kernel().tasks.lock().len() as u64 * 16),

@@ -145,7 +145,15 @@ impl AddressSpace for Mock {
                 .filter_map(|off| s.remove(&(old + off)).map(|p| (new + off, p)))
                 .collect()
         });
-        SPACE.with_borrow_mut(|s| s.extend(moved));
+        SPACE.with_borrow_mut(|s| {
+            s.extend(moved);
+            // The rest continues the last page; the tests only let anonymous memory grow.
+            if let Some(last) = s.get(&(new + old_len.min(new_len) - PAGE)).copied() {
+                for off in (old_len..new_len).step_by(PAGE) {
+                    s.insert(new + off, last);
+                }
+            }
+        });
         Ok(())
     }
     fn discard(&self, _: usize, _: usize) -> Result<()> {

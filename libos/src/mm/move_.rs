@@ -17,15 +17,16 @@ pub const DONTUNMAP: u32 = 4;
 /// The host's answer to moving several of its mappings at once.
 const EFAULT: bastide_pal::Error = bastide_pal::Error(14);
 
-/// Moves host mappings. What is one mapping here may be several there, which move one by one.
-fn move_host(old: usize, new: usize, len: usize) -> Result<()> {
-    match pal().remap(old, len, new, len) {
+/// Moves host mappings, and makes the last one longer if `grown` is more than `len`. What is one
+/// mapping here may be several there, which move one by one.
+fn move_host(old: usize, len: usize, new: usize, grown: usize) -> Result<()> {
+    match pal().remap(old, len, new, grown) {
         Err(EFAULT) if len > PAGE => {
             let half = (len / 2).next_multiple_of(PAGE);
-            move_host(old, new, half)?;
-            move_host(old + half, new + half, len - half).inspect_err(|_| {
+            move_host(old, half, new, half)?;
+            move_host(old + half, len - half, new + half, grown - half).inspect_err(|_| {
                 // Out of host memory half-way: what moved goes back if it can.
-                let _ = move_host(new, old, half);
+                let _ = move_host(new, half, old, half);
             })
         }
         r => r.map_err(host_error),
@@ -79,7 +80,15 @@ impl State {
         let Some(v) = self.map.find(addr) else {
             return Err(Errno::EFAULT);
         };
-        map_more(v, end, end + len)?;
+        // The host's last mapping grows with it, so that it stays one and can move as one.
+        let grows = !matches!(v.memory, Memory::Pages { .. })
+            && !v.guards.contains(end - PAGE)
+            && pal()
+                .remap(end - PAGE, PAGE, end - PAGE, PAGE + len)
+                .is_ok();
+        if !grows {
+            map_more(v, end, end + len)?;
+        }
         let start = v.start;
         self.map.change(start, |v| v.end = end + len);
         if let Some(v) = self.map.find_mut(start) {
@@ -121,16 +130,19 @@ impl State {
             }
         }
         moved.guards = v.guards.moved(addr, dest);
-        map_more(&moved, dest + old, dest + new)?;
         match (&v.memory, &mut moved.memory) {
-            _ if old == 0 => {}
+            _ if old == 0 => map_more(&moved, dest, dest + new)?,
             (Memory::Pages { filled: from, .. }, Memory::Pages { filled, .. }) => {
                 for (a, b) in from.within(addr, addr + old) {
-                    move_host(a, dest + (a - addr), b - a)?;
+                    move_host(a, b - a, dest + (a - addr), b - a)?;
                 }
                 *filled = from.moved(addr, dest);
             }
-            _ => move_host(addr, dest, old)?,
+            _ if v.guards.contains(addr + old - PAGE) => {
+                map_more(&moved, dest + old, dest + new)?;
+                move_host(addr, old, dest, old)?;
+            }
+            _ => move_host(addr, old, dest, new)?,
         }
         if old > 0
             && let Some(mut left) = self.map.take(addr)

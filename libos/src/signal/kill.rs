@@ -3,7 +3,7 @@
 use super::{SigInfo, group_members, post, valid};
 use crate::abi::signal::*;
 use crate::process::creds::CAP_KILL;
-use crate::process::{self, Process, Task};
+use crate::process::{self, Life, Process, Task};
 use crate::user::{self, UserAddr};
 use crate::{Errno, Result, SysResult};
 use alloc::sync::Arc;
@@ -22,14 +22,17 @@ pub fn check_permission(t: &Task, p: &Process, signo: i32) -> Result<()> {
         let leader = tasks.get(&p.pid).or_else(|| tasks.values().next());
         leader.map(|l| l.creds())
     };
-    // A zombie takes nothing; asking is harmless.
-    let Some(target) = target else {
-        return Ok(());
+    let (uid, suid) = match target {
+        Some(c) => (c.uid, c.suid),
+        // The kernel's own init is root's.
+        None if *p.life.lock() == Life::Running => (0, 0),
+        // A zombie takes nothing; asking is harmless.
+        None => return Ok(()),
     };
     let own = t.creds();
     let same = [own.euid, own.uid]
         .iter()
-        .any(|&id| id == target.suid || id == target.uid);
+        .any(|&id| id == suid || id == uid);
     let same_session = || p.rel.lock().sid == t.process.rel.lock().sid;
     if same || own.capable(CAP_KILL) || signo == SIGCONT && same_session() {
         Ok(())
@@ -79,12 +82,20 @@ fn send_all_checked(t: &Task, info: SigInfo) -> Result<()> {
     if found { result } else { Err(Errno::ESRCH) }
 }
 
+/// The process with an id, or that of the thread with it: where one thread of a process is named,
+/// the kernel takes it for the process.
+fn find_process(id: i32) -> Result<Arc<Process>> {
+    process::find_process(id)
+        .or_else(|| process::find_task(id).map(|t| t.process.clone()))
+        .ok_or(Errno::ESRCH)
+}
+
 /// `kill(2)`.
 pub fn sys_kill(t: &Arc<Task>, pid: i32, signo: i32) -> SysResult {
     let info = own_info(t, signo, SI_USER);
     match pid {
         1.. => {
-            let p = process::find_process(pid).ok_or(Errno::ESRCH)?;
+            let p = find_process(pid)?;
             send_checked(t, &p, info)?;
         }
         0 => {
@@ -137,7 +148,7 @@ pub fn sys_rt_sigqueueinfo(t: &Arc<Task>, pid: i32, signo: i32, info: UserAddr) 
     if forged(&raw) && pid != t.process.pid {
         return Err(Errno::EPERM);
     }
-    let p = process::find_process(pid).ok_or(Errno::ESRCH)?;
+    let p = find_process(pid)?;
     send_checked(t, &p, SigInfo::from_user(signo, &raw))?;
     Ok(0)
 }

@@ -51,7 +51,8 @@ pub fn sys_mmap(
     let anonymous = flags & MAP_ANONYMOUS != 0;
     let backing = if anonymous {
         if flags & MAP_HUGETLB != 0 {
-            return Err(no_huge_pages(flags));
+            // There are huge pages of no size.
+            return Err(Errno::EINVAL);
         }
         Backing::Anon
     } else {
@@ -103,14 +104,6 @@ pub fn sys_mmap(
         bring_in_locked(t, at, at.saturating_add(len));
     }
     Ok(at)
-}
-
-/// The error for huge pages, of which there are none: EINVAL for an odd size.
-fn no_huge_pages(flags: u32) -> Errno {
-    match flags >> MAP_HUGE_SHIFT & MAP_HUGE_MASK {
-        0 | 21 | 30 => Errno::ENOMEM,
-        _ => Errno::EINVAL,
-    }
 }
 
 /// The task may lock any memory at all, Linux's `can_do_mlock`.

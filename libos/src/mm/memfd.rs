@@ -159,8 +159,8 @@ impl FileOps for MemFd {
     }
 }
 
-/// `memfd_create(2)`. EINVAL for unknown flags or a long name, EFAULT, EMFILE, ENOSYS for huge
-/// pages.
+/// `memfd_create(2)`. EINVAL for unknown flags or a long name, EFAULT, EMFILE, ENODEV for huge
+/// pages, of which there are no sizes.
 pub fn sys_memfd_create(t: &Arc<Task>, name: UserAddr, flags: u32) -> SysResult {
     let known = MFD_CLOEXEC | MFD_ALLOW_SEALING | MFD_HUGETLB | MFD_NOEXEC_SEAL | MFD_EXEC;
     let size_bits = if flags & MFD_HUGETLB != 0 {
@@ -175,7 +175,7 @@ pub fn sys_memfd_create(t: &Arc<Task>, name: UserAddr, flags: u32) -> SysResult 
     }
     let name = user::read_cstr(t, name, NAME_MAX + 1, Errno::EINVAL)?;
     if flags & MFD_HUGETLB != 0 {
-        return Err(Errno::ENOSYS);
+        return Err(Errno::ENODEV);
     }
     let (seals, mode) = if flags & MFD_NOEXEC_SEAL != 0 {
         (F_SEAL_EXEC, 0o666)

@@ -323,10 +323,6 @@ fn open_found(
 pub fn open_inode(t: &Task, p: Path, flags: u32) -> Result<Arc<File>> {
     let regular = p.kind() == Kind::Regular;
     let mut hold = None;
-    if regular && lease::any() {
-        let writes = flags & (O_ACCMODE | O_TRUNC) != 0;
-        lease::break_for(t, p.inode().stat()?.id(), writes, flags & O_NONBLOCK != 0)?;
-    }
     if matches!(flags & O_ACCMODE, O_WRONLY | O_RDWR) {
         if !matches!(
             p.kind(),
@@ -337,6 +333,11 @@ pub fn open_inode(t: &Task, p: Path, flags: u32) -> Result<Arc<File>> {
         if regular {
             hold = Some(access::writing(p.inode().stat()?.id())?);
         }
+    }
+    // After the hold: the lease's holder may not settle for a lease to read.
+    if regular && lease::any() {
+        let writes = flags & (O_ACCMODE | O_TRUNC) != 0;
+        lease::break_for(t, p.inode().stat()?.id(), writes, flags & O_NONBLOCK != 0)?;
     }
     if flags & O_TRUNC != 0 {
         let _writes = match hold {

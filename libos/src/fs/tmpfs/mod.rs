@@ -208,11 +208,15 @@ impl FileSystem for Tmpfs {
             ..Default::default()
         };
         let budget = &self.core.budget;
-        if budget.limit() != u64::MAX {
+        if budget.limit() == u64::MAX {
+            // Memory is the limit.
+            let (total, free) = crate::pal().memory();
+            (out.blocks, out.bfree) = (total / PAGE as u64, free / PAGE as u64);
+        } else {
             out.blocks = budget.limit();
             out.bfree = budget.limit().saturating_sub(budget.used());
-            out.bavail = out.bfree;
         }
+        out.bavail = out.bfree;
         let count = self.core.inodes.lock();
         if count.limit != u64::MAX {
             out.files = count.limit;

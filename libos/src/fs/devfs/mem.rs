@@ -36,6 +36,11 @@ pub(super) fn open(minor: u32) -> Result<Arc<dyn FileOps>> {
     Ok(Arc::new(MemFile(device)))
 }
 
+/// `/dev/null`.
+pub(super) fn null() -> Arc<dyn FileOps> {
+    Arc::new(MemFile(Device::Null))
+}
+
 impl MemFile {
     fn fill(&self, dst: &mut IoDst<'_>) -> Result<usize> {
         if self.0 != Device::Random {

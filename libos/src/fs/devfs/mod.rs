@@ -6,7 +6,7 @@ mod tree;
 
 pub use tree::{new, submounts};
 
-use super::{FileOps, Kind, inode};
+use super::{File, FileOps, Kind, Path, inode};
 use crate::{Errno, Result, Task};
 use alloc::sync::Arc;
 
@@ -26,4 +26,9 @@ pub fn open_device(t: &Task, rdev: u64, flags: u32, kind: Kind) -> Result<Arc<dy
         }
         _ => Err(Errno::ENXIO),
     }
+}
+
+/// An open `/dev/null`.
+pub fn null(path: Option<Path>, flags: u32) -> Arc<File> {
+    File::new(mem::null(), path, flags)
 }

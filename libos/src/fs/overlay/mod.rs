@@ -22,7 +22,7 @@ mod tests;
 
 use super::inode::new_dev;
 use super::{FileSystem, Inode, Kind, Stat, StatFs};
-use crate::{Errno, Result};
+use crate::{Errno, Result, pal};
 use alloc::collections::{BTreeMap, BTreeSet};
 use alloc::sync::{Arc, Weak};
 use alloc::vec::Vec;
@@ -169,10 +169,16 @@ impl FileSystem for Overlay {
     }
 
     fn statfs(&self) -> Result<StatFs> {
-        Ok(StatFs {
-            magic: MAGIC,
-            ..self.upper.statfs()?
-        })
+        let mut s = self.upper.statfs()?;
+        s.magic = MAGIC;
+        if s.blocks == 0 {
+            // Changes are limited by memory alone; programs look here for room.
+            let (total, free) = pal().memory();
+            s.blocks = total / s.bsize.max(1);
+            s.bfree = free.min(total) / s.bsize.max(1);
+            s.bavail = s.bfree;
+        }
+        Ok(s)
     }
 
     fn sync(&self) -> Result<()> {

@@ -9,7 +9,8 @@ use super::termios::{self, Termios, When};
 use super::{Line, Tty};
 use crate::abi::raw::{general as raw, ioctl};
 use crate::abi::signal::{SIGTTIN, SIGTTOU};
-use crate::fs::{File, FileOps, Path, Stat, mount};
+use crate::fs::inode::make_dev;
+use crate::fs::{File, FileOps, Kind, Path, Stat, devfs, mount};
 use crate::process::Process;
 use crate::uio::{IoDst, IoSrc};
 use crate::user::{self, UserAddr};
@@ -22,6 +23,9 @@ use bastide_pal::HostFd;
 use bastide_pal::boot::Stdio;
 use core::any::Any;
 use zerocopy::{FromZeros, IntoBytes};
+
+/// Device number of `/dev/null`.
+const NULL: u64 = make_dev(1, 3);
 
 /// The console's terminal.
 fn tty() -> &'static Arc<Tty> {
@@ -61,29 +65,42 @@ pub fn open() -> Result<Arc<dyn FileOps>> {
     Ok(Arc::new(Console { fd }))
 }
 
-/// Where the console's node is, so that `ttyname(3)` finds the terminal's name.
-fn path() -> Option<Path> {
+/// Where the node of a device is in `/dev`, so that `ttyname(3)` finds the terminal's name.
+fn node(name: &[u8], rdev: u64) -> Option<Path> {
     let mut at = mount::root()?;
-    for name in [&b"dev"[..], b"console"] {
+    for name in [b"dev", name] {
         let dentry = at.dentry.child(name).ok()??;
         at = mount::top(Path {
             mount: at.mount,
             dentry,
         });
     }
-    (at.inode().stat().ok()?.rdev == tty().rdev()).then_some(at)
+    (at.inode().stat().ok()?.rdev == rdev).then_some(at)
 }
 
 /// The file for a standard descriptor that the launcher hands over. Call it when `/dev` is mounted.
 pub fn stdio(s: &Stdio) -> Arc<File> {
     if s.tty {
-        File::new(Arc::new(Console { fd: s.fd }), path(), s.flags)
+        File::new(
+            Arc::new(Console { fd: s.fd }),
+            node(b"console", tty().rdev()),
+            s.flags,
+        )
+    } else if is_null(s) {
+        // Ours does the same without asking the host.
+        devfs::null(node(b"null", NULL), s.flags)
     } else {
         let (stream, pos) = HostStream::new(s.fd);
         let f = File::new(Arc::new(stream), None, s.flags);
         *f.pos.lock() = pos;
         f
     }
+}
+
+/// It is the host's `/dev/null`.
+fn is_null(s: &Stdio) -> bool {
+    let st = pal().stat(s.fd, b"");
+    st.is_ok_and(|st| Kind::of(st.mode) == Some(Kind::Char) && st.rdev == NULL)
 }
 
 /// An open console. The descriptor stays with the launcher.

@@ -2,7 +2,7 @@
 
 use super::super::hostfs::{read_host, write_host};
 use crate::abi::signal::SIGPIPE;
-use crate::fs::{File, FileOps, HostHandle, Kind, Mappable, Stat};
+use crate::fs::{File, FileOps, HostHandle, Kind, Mappable, SetAttr, Stat};
 use crate::signal::{self, SigInfo};
 use crate::uio::{IoDst, IoSrc};
 use crate::user::{self, UserAddr};
@@ -224,6 +224,20 @@ impl FileOps for HostStream {
         pal().set_attr(self.fd(), b"", &change).map_err(host_error)
     }
 
+    /// Size and times of a regular file; who owns it and who may use it is the host's business.
+    fn set_attr(&self, attr: &SetAttr) -> Result<()> {
+        if !self.regular() || attr.mode.is_some() || attr.uid.is_some() || attr.gid.is_some() {
+            return Err(Errno::EPERM);
+        }
+        let change = HostSetAttr {
+            size: attr.size,
+            atime: attr.atime,
+            mtime: attr.mtime,
+            ..Default::default()
+        };
+        pal().set_attr(self.fd(), b"", &change).map_err(host_error)
+    }
+
     fn fsync(&self, data_only: bool) -> Result<()> {
         pal().fsync(self.fd(), data_only).map_err(host_error)
     }
@@ -247,7 +261,8 @@ impl FileOps for HostStream {
             Kind::Char | Kind::Block => "device",
             _ => "pipe",
         };
-        format!("{kind}:[{}]", self.fd().0)
+        let ino = pal().stat(self.fd(), b"").map_or(0, |s| s.ino);
+        format!("{kind}:[{ino}]")
     }
 
     fn stat(&self) -> Result<Stat> {

@@ -148,6 +148,14 @@ impl Pty {
             ioctl::TCFLSH => check().and_then(|()| self.flush(arg, master)),
             ioctl::TCXONC => check().and_then(|()| self.flow(arg)),
             ioctl::TIOCSTI => self.simulate(t, at),
+            ioctl::TIOCVHANGUP => {
+                if !t.creds().capable(CAP_SYS_ADMIN) {
+                    return Some(Err(Errno::EPERM));
+                }
+                self.tty.hang_up_session();
+                self.hang_up_slaves();
+                Ok(0)
+            }
             _ => return None,
         })
     }

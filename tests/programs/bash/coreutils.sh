@@ -18,6 +18,6 @@ touch -d '2001-02-03 04:05:06' stamped; stat -c %Y stamped; date -u -d @10000000
 test -f numbers -a -r numbers && echo file; [ -d x ] && echo directory; [ numbers -nt /etc/hostname ] || echo older
 realpath soft; readlink soft; basename /a/b/c.txt .txt; dirname /a/b/c; pathchk ok; id -u; id -un; groups; whoami
 df . > /dev/null && echo df; env -i A=1 env; printenv HOME | wc -l; uname -s; nproc > /dev/null; arch; tty; hostname > /dev/null && echo host
-nice -n 5 nice; nohup echo nohup 2>/dev/null; stdbuf -oL echo buffered; sleep 0.01; sync; timeout 1 true; yes no | head -2; true; false; echo $?
+[ $(nice -n 5 nice) -gt $(nice) ] && echo nicer; nohup echo nohup 2>/dev/null; stdbuf -oL echo buffered; sleep 0.01; sync; timeout 1 true; yes no | head -2; true; false; echo $?
 numfmt --to=iec 1048576; ptx /dev/null; tsort <<< 'a b b c'; comm -3 <(seq 3) <(seq 2 4); expand <<< $'a\tb'; unexpand -a <<< '        a'
 rm -f sums sparse zeros part-*

@@ -17,7 +17,8 @@ wait $pid; echo "status $?"
 fg %% >/dev/null; echo "foreground $?"
 (trap '' TERM; sleep 100) | (sleep 100) &
 sleep 0.1
+last=$!
 kill -KILL -- -$(jobs -p %%)
-wait %% ; echo "group killed $?"
+wait $last; echo "group killed $?"
 sleep 0.2 & sleep 0.01 & wait -n; echo "first $?"
 disown -a; jobs | wc -l

@@ -176,6 +176,11 @@ pub fn run(config: BootConfig) -> Result<i32, LaunchError> {
         0 => child(entry, &config, region.fd),
         pid => pid,
     };
+    for fd in named(&config) {
+        // A pipe ends when the enclave closes it.
+        // SAFETY: handed over by the caller; nothing here uses them any more.
+        unsafe { libc::close(fd) };
+    }
     let result = watch(zygote, &set);
     // Whatever is left of the enclave ends with it.
     // SAFETY: signals and reaps our own children.
@@ -279,19 +284,25 @@ unsafe fn forget_rseq() {
     }
 }
 
-/// The enclave's first process: keeps only the descriptors that the enclave uses, and jumps.
-fn child(entry: usize, config: &BootConfig, region_fd: i32) -> ! {
-    let c = control();
-    let mut keep: Vec<i32> = vec![region_fd, c.log_fd.load(Ordering::Relaxed)];
-    keep.extend(config.stdio.iter().flatten().map(|s| s.fd.0));
-    keep.extend(config.terminal.iter().chain(&config.trace).map(|f| f.0));
+/// The descriptors that the configuration names: the enclave's own.
+fn named(config: &BootConfig) -> Vec<i32> {
+    let mut fds: Vec<i32> = config.stdio.iter().flatten().map(|s| s.fd.0).collect();
+    fds.extend(config.terminal.iter().chain(&config.trace).map(|f| f.0));
     for m in &config.mounts {
         match m.source {
-            bastide_pal::boot::Source::Host { root } => keep.push(root.0),
-            bastide_pal::boot::Source::Overlay { lower } => keep.push(lower.0),
+            bastide_pal::boot::Source::Host { root } => fds.push(root.0),
+            bastide_pal::boot::Source::Overlay { lower } => fds.push(lower.0),
             _ => {}
         }
     }
+    fds
+}
+
+/// The enclave's first process: keeps only the descriptors that the enclave uses, and jumps.
+fn child(entry: usize, config: &BootConfig, region_fd: i32) -> ! {
+    let c = control();
+    let mut keep = named(config);
+    keep.extend([region_fd, c.log_fd.load(Ordering::Relaxed)]);
     keep.sort_unstable();
     // SAFETY: after fork in a single-threaded program; plain calls, then a jump that never returns
     // to a stack in the region.

@@ -98,8 +98,6 @@ pub static SCHED_RT_RUNTIME_US: Param = Param::new(950_000, -1, INT);
 
 /// Largest `RLIMIT_NOFILE`.
 pub static NR_OPEN: Param = Param::new(1 << 20, 64, 1 << 30);
-/// Most open files of all processes.
-pub static FILE_MAX: Param = Param::new(i64::MAX, 0, i64::MAX);
 /// Seconds until a lease is broken by force.
 pub static LEASE_BREAK_TIME: Param = Param::new(45, 0, INT);
 /// Restrictions on links and on opening files in sticky directories.
@@ -107,15 +105,9 @@ pub static PROTECTED_HARDLINKS: Param = Param::new(1, 0, 1);
 pub static PROTECTED_SYMLINKS: Param = Param::new(1, 0, 1);
 pub static PROTECTED_FIFOS: Param = Param::new(0, 0, 2);
 pub static PROTECTED_REGULAR: Param = Param::new(0, 0, 2);
-/// Pages in pipes per user without privilege.
-pub static PIPE_USER_PAGES_SOFT: Param = Param::new(16384, 0, i64::MAX);
-pub static PIPE_USER_PAGES_HARD: Param = Param::new(0, 0, i64::MAX);
 pub static INOTIFY_MAX_EVENTS: Param = Param::new(16384, 0, INT);
 pub static INOTIFY_MAX_INSTANCES: Param = Param::new(128, 0, INT);
 pub static INOTIFY_MAX_WATCHES: Param = Param::new(192_536, 0, INT);
-pub static EPOLL_MAX_WATCHES: Param = Param::new(5_491_511, 0, i64::MAX);
-/// Asynchronous I/O: events that may be in flight.
-pub static AIO_MAX_NR: Param = Param::new(65536, 0, i64::MAX);
 /// Message queues, `mq_overview(7)`.
 pub static MQUEUE_QUEUES_MAX: Param = Param::new(256, 0, INT);
 pub static MQUEUE_MSG_MAX: Param = Param::new(10, 1, 65536);
@@ -127,7 +119,6 @@ pub static MQUEUE_MSGSIZE_DEFAULT: Param = Param::new(8192, 128, 16 << 20);
 pub static SHMMAX: Param = Param::unsigned(u64::MAX - (1 << 24));
 pub static SHMALL: Param = Param::unsigned(u64::MAX - (1 << 24));
 pub static SHMMNI: Param = Param::new(4096, 0, 32768);
-pub static SHM_RMID_FORCED: Param = Param::new(0, 0, 1);
 pub static SHM_NEXT_ID: Param = Param::new(-1, 0, INT);
 pub static SEMMSL: Param = Param::new(32000, 0, INT);
 pub static SEMMNS: Param = Param::new(1_024_000_000, 0, INT);
@@ -139,14 +130,12 @@ pub static MSGMNB: Param = Param::new(16384, 0, INT);
 pub static MSGMNI: Param = Param::new(32000, 0, 32768);
 pub static MSG_NEXT_ID: Param = Param::new(-1, 0, INT);
 
-/// How memory may be promised: 0 within reason, 1 always, 2 never more than there is.
-pub static OVERCOMMIT_MEMORY: Param = Param::new(0, 0, 2);
+/// How memory may be promised: 0 within reason, 1 always.
+pub static OVERCOMMIT_MEMORY: Param = Param::new(0, 0, 1);
 pub static OVERCOMMIT_RATIO: Param = Param::new(50, 0, INT);
 pub static OVERCOMMIT_KBYTES: Param = Param::new(0, 0, i64::MAX);
 /// Most mappings of a process.
 pub static MAX_MAP_COUNT: Param = Param::new(65530, 0, INT);
-/// Lowest address that may be mapped.
-pub static MMAP_MIN_ADDR: Param = Param::new(65536, 0, i64::MAX);
 
 /// Longest queue of connections that wait for `accept(2)`.
 pub static SOMAXCONN: Param = Param::new(4096, 0, INT);
@@ -154,9 +143,5 @@ pub static RMEM_DEFAULT: Param = Param::new(212_992, 2304, INT);
 pub static RMEM_MAX: Param = Param::new(212_992, 2304, INT);
 pub static WMEM_DEFAULT: Param = Param::new(212_992, 4608, INT);
 pub static WMEM_MAX: Param = Param::new(212_992, 4608, INT);
-/// Ports given out by themselves, and the first that needs no privilege.
-pub static LOCAL_PORT_FIRST: Param = Param::new(32768, 1, 65535);
-pub static LOCAL_PORT_LAST: Param = Param::new(60999, 1, 65535);
+/// The first port that needs no privilege.
 pub static UNPRIVILEGED_PORT_START: Param = Param::new(1024, 0, 65535);
-/// Datagrams that wait in a unix socket.
-pub static UNIX_MAX_DGRAM_QLEN: Param = Param::new(512, 0, INT);

@@ -8,6 +8,7 @@ use crate::fs::file::O_NONBLOCK;
 use crate::fs::perm;
 use crate::fs::walk::{self, Look};
 use crate::fs::{FdFlags, File, FileOps, Inode};
+use crate::sysctl::{INOTIFY_MAX_EVENTS, INOTIFY_MAX_INSTANCES, INOTIFY_MAX_WATCHES};
 use crate::uio::IoDst;
 use crate::user::{self, UserAddr};
 use crate::wait::{Events, POLLIN, POLLRDNORM, PollTable, WaitQueue, wait_until};
@@ -60,10 +61,6 @@ const IN_CLOEXEC: u32 = 0o2000000;
 const FIONREAD: u32 = 0x541b;
 /// `struct inotify_event` without the name.
 const HEADER: usize = 16;
-
-/// `/proc/sys/fs/inotify/max_queued_events`, `max_user_watches`.
-pub static MAX_QUEUED: AtomicUsize = AtomicUsize::new(16384);
-pub static MAX_WATCHES: AtomicUsize = AtomicUsize::new(1 << 20);
 
 /// All watches by inode.
 static WATCHES: Mutex<BTreeMap<usize, Vec<Arc<Watch>>>> = Mutex::new(BTreeMap::new());
@@ -134,7 +131,7 @@ impl Shared {
     /// Queues an event, unless it repeats the last one.
     fn push(&self, e: Event) {
         let mut q = self.queue.lock();
-        let max = MAX_QUEUED.load(Ordering::Relaxed);
+        let max = INOTIFY_MAX_EVENTS.size();
         let e = if q.events.len() < max {
             e
         } else {
@@ -283,11 +280,20 @@ fn end(which: impl Fn(&Watch) -> bool, event: u32) {
     }
 }
 
-/// An instance: the object behind the descriptor.
-pub struct Inotify(Arc<Shared>);
+/// An instance: the object behind the descriptor. With the user whom it counts for.
+pub struct Inotify(Arc<Shared>, u32);
 
 impl Drop for Inotify {
     fn drop(&mut self) {
+        {
+            let mut all = INSTANCES.lock();
+            if let Some(count) = all.get_mut(&self.1) {
+                *count = count.saturating_sub(1);
+                if *count == 0 {
+                    all.remove(&self.1);
+                }
+            }
+        }
         let watches = core::mem::take(&mut self.0.queue.lock().watches);
         let mut table = WATCHES.lock();
         let gone: Vec<_> = watches.values().map(|w| unlist(&mut table, w)).collect();
@@ -296,7 +302,21 @@ impl Drop for Inotify {
     }
 }
 
+/// How many instances each user has.
+static INSTANCES: Mutex<BTreeMap<u32, usize>> = Mutex::new(BTreeMap::new());
+
 impl Inotify {
+    /// A new instance of a user's; EMFILE if they have too many.
+    fn new(uid: u32) -> Result<Inotify> {
+        let mut all = INSTANCES.lock();
+        let count = all.entry(uid).or_insert(0);
+        if *count >= INOTIFY_MAX_INSTANCES.size() {
+            return Err(Errno::EMFILE);
+        }
+        *count += 1;
+        Ok(Inotify(Arc::default(), uid))
+    }
+
     /// Adds or changes a watch; returns its descriptor. EEXIST, ENOSPC.
     fn watch(&self, dentry: Arc<Dentry>, mask: u32) -> Result<i32> {
         let mut table = WATCHES.lock();
@@ -315,7 +335,7 @@ impl Inotify {
                 w.wd
             }
             None => {
-                if COUNT.load(Ordering::Relaxed) >= MAX_WATCHES.load(Ordering::Relaxed) {
+                if COUNT.load(Ordering::Relaxed) >= INOTIFY_MAX_WATCHES.size() {
                     if list.is_empty() {
                         table.remove(&key(dentry.inode()));
                     }
@@ -423,7 +443,7 @@ pub fn sys_inotify_init1(t: &Arc<Task>, flags: u32) -> SysResult {
     }
     let mut fd_flags = FdFlags::empty();
     fd_flags.set(FdFlags::CLOEXEC, flags & IN_CLOEXEC != 0);
-    let ops = Inotify(Arc::default());
+    let ops = Inotify::new(t.creds().uid)?;
     let file = File::new(Arc::new(ops), None, flags & O_NONBLOCK);
     Ok(t.install(file, fd_flags)? as usize)
 }

@@ -8,6 +8,10 @@ use crate::fs::file::{O_ACCMODE, O_NONBLOCK, O_RDWR, O_WRONLY};
 use crate::fs::{FdFlags, File, FileOps, Stat};
 use crate::process::creds::{CAP_FOWNER, CAP_SYS_RESOURCE};
 use crate::process::task::RLIMIT_MSGQUEUE;
+use crate::sysctl::{
+    MQUEUE_MSG_DEFAULT, MQUEUE_MSG_MAX, MQUEUE_MSGSIZE_DEFAULT, MQUEUE_MSGSIZE_MAX,
+    MQUEUE_QUEUES_MAX,
+};
 use crate::uio::IoDst;
 use crate::user::{self, UserAddr};
 use crate::wait::{
@@ -20,7 +24,7 @@ use alloc::sync::Arc;
 use alloc::vec::Vec;
 use bastide_base::sync::Mutex;
 use core::any::Any;
-use core::sync::atomic::{AtomicU32, AtomicU64, Ordering};
+use core::sync::atomic::{AtomicU64, Ordering};
 use notify::Notification;
 pub use notify::sys_mq_notify;
 
@@ -32,13 +36,6 @@ const HARD_MSGMAX: i64 = 65536;
 const HARD_MSGSIZE: i64 = 16 << 20;
 /// What a queue costs for each message it may hold, and each priority.
 const MESSAGE_COST: u64 = 48;
-
-/// `/proc/sys/fs/mqueue/`: queues_max, msg_max, msgsize_max, msg_default, msgsize_default.
-pub static QUEUES_MAX: AtomicU32 = AtomicU32::new(256);
-pub static MSG_MAX: AtomicU32 = AtomicU32::new(10);
-pub static MSGSIZE_MAX: AtomicU32 = AtomicU32::new(8192);
-pub static MSG_DEFAULT: AtomicU32 = AtomicU32::new(10);
-pub static MSGSIZE_DEFAULT: AtomicU32 = AtomicU32::new(8192);
 
 /// Queues by name, as in the directory of Linux's mqueue file system.
 static NAMES: Mutex<BTreeMap<Vec<u8>, Arc<Queue>>> = Mutex::new(BTreeMap::new());
@@ -94,15 +91,14 @@ impl Queue {
         static NEXT: AtomicU64 = AtomicU64::new(2);
         let c = t.creds();
         let privileged = c.capable(CAP_SYS_RESOURCE);
-        if others >= QUEUES_MAX.load(Ordering::Relaxed) as usize && !privileged {
+        if others >= MQUEUE_QUEUES_MAX.size() && !privileged {
             return Err(Errno::ENOSPC);
         }
-        let limit = |v: &AtomicU32| i64::from(v.load(Ordering::Relaxed));
-        let (msg_max, size_max) = (limit(&MSG_MAX), limit(&MSGSIZE_MAX));
+        let (msg_max, size_max) = (MQUEUE_MSG_MAX.get(), MQUEUE_MSGSIZE_MAX.get());
         let (maxmsg, msgsize) = match attr {
             None => (
-                limit(&MSG_DEFAULT).min(msg_max),
-                limit(&MSGSIZE_DEFAULT).min(size_max),
+                MQUEUE_MSG_DEFAULT.get().min(msg_max),
+                MQUEUE_MSGSIZE_DEFAULT.get().min(size_max),
             ),
             Some(a) => {
                 let (m, s) = if privileged {

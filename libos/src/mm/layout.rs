@@ -3,6 +3,7 @@
 use super::map::{STACK_GAP, VmaMap};
 use super::vma::{VmFlags, Vma};
 use super::{Limits, Mm, State, page_up};
+use crate::sysctl::MAX_MAP_COUNT;
 use crate::{Errno, Result, Task, host_error, pal};
 use alloc::vec::Vec;
 use bastide_base::pages::PAGE;
@@ -63,7 +64,7 @@ impl State {
             if v.flags.contains(VmFlags::LOCKED) {
                 self.check_lock(limits, len / PAGE).ok()?;
             }
-            if self.map.len() >= super::MAX_MAPS {
+            if self.map.len() >= MAX_MAP_COUNT.size() {
                 return None;
             }
             pal().map(old_end, len, prot, MapSource::Anon).ok()?;

@@ -1,14 +1,13 @@
 //! A process's mappings by address, and where new ones go. Pure book-keeping: no host calls.
 
 use super::vma::{VmFlags, Vma};
+use crate::sysctl::MAX_MAP_COUNT;
 use crate::{Errno, Result};
 use alloc::collections::BTreeMap;
 use alloc::vec::Vec;
 use bastide_base::pages::PAGE;
 use bastide_base::user::USER_END;
 
-/// Most mappings, `vm.max_map_count`.
-pub const MAX_MAPS: usize = 65530;
 /// Lowest address that may be mapped, `vm.mmap_min_addr`.
 pub const MIN_ADDR: usize = 65536;
 /// Bytes kept free below a mapping that grows downwards.
@@ -179,7 +178,7 @@ impl VmaMap {
     /// Makes `start` and `end` boundaries; ENOMEM if that would make too many mappings.
     pub fn isolate(&mut self, start: usize, end: usize) -> Result<()> {
         let inside = |at: usize| usize::from(self.find(at).is_some_and(|v| v.start < at));
-        if self.len() + inside(start) + inside(end) > MAX_MAPS {
+        if self.len() + inside(start) + inside(end) > MAX_MAP_COUNT.size() {
             return Err(Errno::ENOMEM);
         }
         self.split_at(start);

@@ -34,6 +34,7 @@ pub use vma::VmFlags;
 
 use crate::fs::{File, Mappable};
 use crate::process::task::{RLIMIT_AS, RLIMIT_DATA, RLIMIT_MEMLOCK, RLIMIT_STACK};
+use crate::sysctl::{MAX_MAP_COUNT, OVERCOMMIT_MEMORY};
 use crate::{Errno, Result, Task, host_error, pal};
 use alloc::sync::{Arc, Weak};
 use alloc::vec::Vec;
@@ -42,7 +43,7 @@ use bastide_base::sync::Mutex;
 use bastide_base::user::USER_END;
 use bastide_pal::{MapSource, Prot};
 use core::sync::atomic::{AtomicU64, Ordering};
-use map::{MAX_MAPS, MIN_ADDR, VmaMap};
+use map::{MIN_ADDR, VmaMap};
 use vma::{Memory, Vma};
 
 /// What a new mapping is made of.
@@ -218,7 +219,7 @@ impl Mm {
         let mut v = new_vma(r, extra, len)?;
         let mut gone = Vec::new();
         let mut s = self.state.lock();
-        if s.map.len() >= MAX_MAPS {
+        if s.map.len() >= MAX_MAP_COUNT.size() {
             return Err(Errno::ENOMEM);
         }
         let place = Place {
@@ -362,7 +363,8 @@ impl State {
                 return Err(Errno::ENOMEM);
             }
             // Linux's heuristic overcommit: refuse only what could never be.
-            if pages > (64 << 20) / PAGE
+            if OVERCOMMIT_MEMORY.get() != 1
+                && pages > (64 << 20) / PAGE
                 && !v.flags.contains(VmFlags::NORESERVE)
                 && bytes(pages) > pal().memory().0
             {

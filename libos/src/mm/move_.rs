@@ -1,8 +1,9 @@
 //! `mremap(2)`.
 
-use super::map::{MAX_MAPS, MIN_ADDR};
+use super::map::MIN_ADDR;
 use super::vma::{Memory, VmFlags, Vma};
 use super::{Limits, Mm, Place, State, fault, page_up, runs::Runs};
+use crate::sysctl::MAX_MAP_COUNT;
 use crate::{Errno, Result, host_error, pal};
 use alloc::vec::Vec;
 use bastide_base::pages::PAGE;
@@ -219,7 +220,7 @@ impl State {
             if old_end > new_addr && new_addr + new > addr {
                 return Err(Errno::EINVAL);
             }
-            if self.map.len() + 2 >= MAX_MAPS - 3 {
+            if self.map.len() + 2 >= MAX_MAP_COUNT.size().saturating_sub(3) {
                 return Err(Errno::ENOMEM);
             }
             if fixed {

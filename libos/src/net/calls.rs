@@ -146,7 +146,7 @@ pub fn sys_bind(t: &Arc<Task>, fd: i32, addr: UserAddr, len: i32) -> SysResult {
 /// `listen(2)`.
 pub fn sys_listen(t: &Arc<Task>, fd: i32, backlog: u32) -> SysResult {
     let (_f, s) = lookup(t, fd)?;
-    s.listen(t, backlog.min(socket::SOMAXCONN))?;
+    s.listen(t, backlog.min(crate::sysctl::SOMAXCONN.get() as u32))?;
     Ok(0)
 }
 

@@ -1,7 +1,8 @@
 //! `SOL_SOCKET` options, `socket(7)`.
 
-use super::socket::{BUFFER, Common, Flags, Socket};
+use super::socket::{Common, Flags, Socket};
 use crate::process::creds::{CAP_NET_ADMIN, CAP_NET_RAW};
+use crate::sysctl::{Param, RMEM_MAX, WMEM_MAX};
 use crate::user::{self, UserAddr};
 use crate::{Errno, Result, Task};
 use alloc::{vec, vec::Vec};
@@ -95,12 +96,11 @@ fn timeval(ns: u64) -> SockTimeval {
     }
 }
 
-/// Doubles a buffer size as Linux does for its bookkeeping; `force` ignores the limit.
-fn buffer(asked: i32, least: u32, force: bool) -> u32 {
-    let asked = if force {
-        asked.max(0) as u32
-    } else {
-        (asked as u32).min(BUFFER)
+/// Doubles a buffer size as Linux does for its bookkeeping; without a limit `force` is meant.
+fn buffer(asked: i32, least: u32, limit: Option<&Param>) -> u32 {
+    let asked = match limit {
+        None => asked.max(0) as u32,
+        Some(max) => (asked as u32).min(max.get() as u32),
     };
     asked.min(i32::MAX as u32 / 2).saturating_mul(2).max(least)
 }
@@ -149,20 +149,22 @@ pub fn set(t: &Task, s: &dyn Socket, name: u32, value: &OptionValue) -> Result<(
     }
     match name {
         SO_SNDBUF => {
-            c.sndbuf.store(buffer(v, 4608, false), Ordering::Relaxed);
+            c.sndbuf
+                .store(buffer(v, 4608, Some(&WMEM_MAX)), Ordering::Relaxed);
             c.set(Flags::SNDBUF_LOCK, true);
             c.wait.wake_all(crate::wait::POLLOUT);
         }
         SO_RCVBUF => {
-            c.rcvbuf.store(buffer(v, 2304, false), Ordering::Relaxed);
+            c.rcvbuf
+                .store(buffer(v, 2304, Some(&RMEM_MAX)), Ordering::Relaxed);
             c.set(Flags::RCVBUF_LOCK, true);
         }
         SO_SNDBUFFORCE | SO_RCVBUFFORCE if !capable(CAP_NET_ADMIN) => return Err(Errno::EPERM),
         SO_SNDBUFFORCE => {
-            c.sndbuf.store(buffer(v, 4608, true), Ordering::Relaxed);
+            c.sndbuf.store(buffer(v, 4608, None), Ordering::Relaxed);
             c.wait.wake_all(crate::wait::POLLOUT);
         }
-        SO_RCVBUFFORCE => c.rcvbuf.store(buffer(v, 2304, true), Ordering::Relaxed),
+        SO_RCVBUFFORCE => c.rcvbuf.store(buffer(v, 2304, None), Ordering::Relaxed),
         SO_RCVLOWAT => {
             let v = if v < 0 { i32::MAX } else { v };
             c.rcvlowat.store((v as u32).max(1), Ordering::Relaxed);
@@ -269,10 +271,10 @@ mod tests {
         assert_eq!(timeout(tv(-1, 0)), Ok(0));
         assert_eq!(timeout(tv(1, 500_000)), Ok(1_500_000_000));
         assert_eq!(timeout(tv(1, 1_000_000)), Err(Errno::EDOM));
-        assert_eq!(buffer(1, 4608, false), 4608);
-        assert_eq!(buffer(-1, 4608, false), 2 * BUFFER);
-        assert_eq!(buffer(1 << 20, 4608, false), 2 * BUFFER);
-        assert!(buffer(i32::MAX, 4608, true) <= i32::MAX as u32);
-        assert_eq!(buffer(-256, 4608, true), 4608);
+        assert_eq!(buffer(1, 4608, Some(&WMEM_MAX)), 4608);
+        assert_eq!(buffer(-1, 4608, Some(&WMEM_MAX)), 2 * 212_992);
+        assert_eq!(buffer(1 << 20, 4608, Some(&WMEM_MAX)), 2 * 212_992);
+        assert!(buffer(i32::MAX, 4608, None) <= i32::MAX as u32);
+        assert_eq!(buffer(-256, 4608, None), 4608);
     }
 }

@@ -8,6 +8,7 @@ use super::scm::Rights;
 use crate::fs::{File, FileOps, Stat};
 use crate::process::Creds;
 use crate::signal::{self, Fields, SigInfo};
+use crate::sysctl::{RMEM_DEFAULT, WMEM_DEFAULT};
 use crate::uio::{IoDst, IoSrc};
 use crate::wait::{self, Events, PollTable, WaitQueue};
 use crate::{Errno, Result, SysResult, Task, pal};
@@ -18,12 +19,6 @@ use bastide_base::sync::Mutex;
 use bastide_pal::Clock;
 use core::any::Any;
 use core::sync::atomic::{AtomicI32, AtomicU32, AtomicU64, AtomicUsize, Ordering};
-
-/// Default of `SO_SNDBUF` and `SO_RCVBUF`, `net.core.wmem_default`; also the limit for what an
-/// application may ask for, `wmem_max`.
-pub const BUFFER: u32 = 212_992;
-/// `net.core.somaxconn`.
-pub const SOMAXCONN: u32 = 4096;
 
 bitflags::bitflags! {
     /// Boolean `SOL_SOCKET` options.
@@ -123,8 +118,8 @@ impl Common {
             wait: WaitQueue::new(),
             flags: AtomicU32::new(0),
             error: AtomicI32::new(0),
-            sndbuf: AtomicU32::new(BUFFER),
-            rcvbuf: AtomicU32::new(BUFFER),
+            sndbuf: AtomicU32::new(WMEM_DEFAULT.get() as u32),
+            rcvbuf: AtomicU32::new(RMEM_DEFAULT.get() as u32),
             rcvlowat: AtomicU32::new(1),
             priority: AtomicI32::new(0),
             mark: AtomicU32::new(0),

@@ -438,6 +438,9 @@ fn check(t: &Task, a: &Args) -> Result<()> {
     if f & CLONE_SETTLS != 0 && a.tls >= bastide_base::user::USER_END as u64 {
         return Err(Errno::EPERM);
     }
+    if kernel().tasks.lock().len() >= crate::sysctl::THREADS_MAX.size() {
+        return Err(Errno::EAGAIN);
+    }
     let creds = t.creds();
     let limit = t.rlimit(RLIMIT_NPROC);
     let privileged = creds.uid == 0

@@ -9,9 +9,6 @@ use alloc::sync::Arc;
 use core::sync::atomic::Ordering;
 use zerocopy::{FromBytes, Immutable, IntoBytes};
 
-/// `/proc/sys/fs/nr_open`.
-pub const NR_OPEN: u64 = 1 << 20;
-
 /// `struct rlimit64`.
 #[repr(C)]
 #[derive(Clone, Copy, FromBytes, IntoBytes, Immutable)]
@@ -95,7 +92,7 @@ fn set(p: &Arc<Process>, creds: &Creds, resource: u32, new: Rlimit) -> Result<()
     if new.soft > new.hard {
         return Err(Errno::EINVAL);
     }
-    if resource as usize == RLIMIT_NOFILE && new.hard > NR_OPEN {
+    if resource as usize == RLIMIT_NOFILE && new.hard > crate::sysctl::NR_OPEN.get_u64() {
         return Err(Errno::EPERM);
     }
     if new.hard > slot.1 && !creds.capable(CAP_SYS_RESOURCE) {

@@ -4,6 +4,7 @@
 use super::creds::CAP_SYS_NICE;
 use super::task::{RLIMIT_NICE, RLIMIT_RTPRIO};
 use super::{Process, Task, find_task};
+use crate::sysctl::SCHED_RR_TIMESLICE_MS;
 use crate::user::{self, UserAddr};
 use crate::{Errno, Result, SysResult, kernel, pal};
 use alloc::sync::Arc;
@@ -243,7 +244,7 @@ pub fn sys_sched_rr_get_interval(t: &Arc<Task>, pid: i32, out: UserAddr) -> SysR
     let policy = target(t, pid)?.sched.lock().0;
     let ns: i64 = match policy & !SCHED_RESET_ON_FORK {
         SCHED_FIFO => 0,
-        SCHED_RR => 100_000_000,
+        SCHED_RR => SCHED_RR_TIMESLICE_MS.get().saturating_mul(1_000_000),
         _ => 4_000_000,
     };
     user::write(t, out, &[0i64, ns])?;

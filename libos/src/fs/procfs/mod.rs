@@ -5,6 +5,7 @@
 //! belongs to that very process: when it is gone, nothing below is found any more, even if
 //! another got its number.
 
+mod config;
 mod fds;
 mod info;
 mod memory;

@@ -2,7 +2,7 @@
 
 use super::super::pseudo::{Node, Text};
 use super::super::{inode, locks};
-use super::{stat, ticks};
+use super::{config, stat, ticks};
 use crate::ipc::sysv;
 use crate::process::sysinfo::{RELEASE, VERSION};
 use crate::{Result, Task, kernel, pal, time};
@@ -20,6 +20,7 @@ pub fn nodes() -> Vec<Node> {
         Node::dir("bus", Vec::new()),
         Node::text("cgroups", cgroups),
         Node::text("cmdline", |_: &Task| Ok(b"BOOT_IMAGE=/bastide\n".to_vec())),
+        Node::text("config.gz", config::file),
         Node::text("consoles", |_: &Task| {
             Ok(b"console              -W- (EC   )    5:1\n".to_vec())
         }),

@@ -345,9 +345,10 @@ pub fn outgoing_control(given: &[u8]) -> Result<Vec<u8>> {
     Ok(out)
 }
 
-/// EACCES for a port below 1024 without the capability.
+/// EACCES for a port below `net.ipv4.ip_unprivileged_port_start` without the capability.
 pub fn may_bind_port(t: &Task, port: u16) -> Result<()> {
-    if (1..1024).contains(&port) && !t.creds().capable(CAP_NET_BIND_SERVICE) {
+    let first = crate::sysctl::UNPRIVILEGED_PORT_START.get();
+    if (1..first).contains(&i64::from(port)) && !t.creds().capable(CAP_NET_BIND_SERVICE) {
         return Err(Errno::EACCES);
     }
     Ok(())

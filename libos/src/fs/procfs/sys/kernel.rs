@@ -110,7 +110,7 @@ pub fn node() -> Node {
         params("sem", &[&SEMMSL, &SEMMNS, &SEMOPM, &SEMMNI]),
         param("sem_next_id", &SEM_NEXT_ID),
         param("shm_next_id", &SHM_NEXT_ID),
-        param("shm_rmid_forced", &SHM_RMID_FORCED),
+        own("shm_rmid_forced", 0, 0, 1),
         param("shmall", &SHMALL),
         param("shmmax", &SHMMAX),
         param("shmmni", &SHMMNI),

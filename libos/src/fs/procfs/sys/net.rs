@@ -1,12 +1,9 @@
 //! `/proc/sys/net`.
 
-use super::{INT, INT_MIN, own, own_several, own_text, pair, param, switch};
+use super::{INT, INT_MIN, own, own_several, own_text, param, switch};
 use crate::fs::pseudo::Node;
 use crate::sysctl::*;
-use crate::{Errno, Result, Task};
-use alloc::format;
 use alloc::vec;
-use alloc::vec::Vec;
 
 /// The directory.
 pub fn node() -> Node {
@@ -74,7 +71,7 @@ fn ipv4() -> Node {
         own("ip_dynaddr", 0, 0, 255),
         own("ip_early_demux", 1, 0, 255),
         own("ip_forward", 0, 0, 1),
-        pair("ip_local_port_range", 0o644, port_range, set_port_range),
+        own_several("ip_local_port_range", &[32768, 60999], 1, 65535),
         own_text("ip_local_reserved_ports", "", 4096),
         own("ip_no_pmtu_disc", 0, 0, 255),
         own("ip_nonlocal_bind", 0, 0, 1),
@@ -136,24 +133,6 @@ fn ipv4() -> Node {
     Node::dir("ipv4", nodes)
 }
 
-fn port_range(_t: &Task) -> Result<Vec<u8>> {
-    let (first, last) = (LOCAL_PORT_FIRST.get(), LOCAL_PORT_LAST.get());
-    Ok(format!("{first}\t{last}\n").into_bytes())
-}
-
-/// Both at once, in order: EINVAL.
-fn set_port_range(_t: &Task, data: &[u8]) -> Result<()> {
-    let v = super::parse_numbers(data, 2)?;
-    let first = v[0];
-    let last = v.get(1).copied().unwrap_or(LOCAL_PORT_LAST.get().into());
-    if !(1..=65535).contains(&first) || !(first..=65535).contains(&last) {
-        return Err(Errno::EINVAL);
-    }
-    LOCAL_PORT_FIRST.set(first as i64);
-    LOCAL_PORT_LAST.set(last as i64);
-    Ok(())
-}
-
 fn ipv6() -> Node {
     Node::dir(
         "ipv6",
@@ -176,5 +155,5 @@ fn ipv6() -> Node {
 }
 
 fn unix() -> Node {
-    Node::dir("unix", vec![param("max_dgram_qlen", &UNIX_MAX_DGRAM_QLEN)])
+    Node::dir("unix", vec![own("max_dgram_qlen", 512, 0, INT)])
 }

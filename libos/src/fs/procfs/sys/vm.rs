@@ -38,7 +38,7 @@ pub fn vm() -> Node {
             own("min_free_kbytes", 67584, 0, INT),
             own("min_slab_ratio", 5, 0, 100),
             own("min_unmapped_ratio", 1, 0, 100),
-            param("mmap_min_addr", &MMAP_MIN_ADDR),
+            Node::fixed("mmap_min_addr", "65536"),
             own("mmap_rnd_bits", 28, 28, 32),
             // There are no huge pages to reserve: the number stays 0, as on a full machine.
             pair("nr_hugepages", 0o644, zero, some_number),
@@ -48,6 +48,7 @@ pub fn vm() -> Node {
             own("oom_dump_tasks", 1, 0, INT),
             own("oom_kill_allocating_task", 0, 0, INT),
             param("overcommit_kbytes", &OVERCOMMIT_KBYTES),
+            // Strict accounting (2) is not there.
             param("overcommit_memory", &OVERCOMMIT_MEMORY),
             param("overcommit_ratio", &OVERCOMMIT_RATIO),
             own("page-cluster", 3, 0, 31),
@@ -102,11 +103,14 @@ pub fn fs() -> Node {
     Node::dir(
         "fs",
         vec![
-            param("aio-max-nr", &AIO_MAX_NR),
+            own("aio-max-nr", 65536, 0, i64::MAX),
             Node::fixed("aio-nr", "0"),
             Node::fixed("dentry-state", "8192\t8192\t45\t0\t0\t0"),
             switch("dir-notify-enable", 1),
-            Node::dir("epoll", vec![param("max_user_watches", &EPOLL_MAX_WATCHES)]),
+            Node::dir(
+                "epoll",
+                vec![own("max_user_watches", 5_491_511, 0, i64::MAX)],
+            ),
             Node::dir(
                 "fanotify",
                 vec![
@@ -115,7 +119,7 @@ pub fn fs() -> Node {
                     own("max_user_marks", 205_039, 0, INT),
                 ],
             ),
-            param("file-max", &FILE_MAX),
+            own("file-max", i64::MAX, 0, i64::MAX),
             Node::text("file-nr", file_nr),
             Node::fixed("inode-nr", "8192\t0"),
             Node::fixed("inode-state", "8192\t0\t0\t0\t0\t0\t0"),
@@ -144,8 +148,8 @@ pub fn fs() -> Node {
             own("overflowgid", 65534, 0, 65535),
             own("overflowuid", 65534, 0, 65535),
             pair("pipe-max-size", 0o644, pipe_max, set_pipe_max),
-            param("pipe-user-pages-hard", &PIPE_USER_PAGES_HARD),
-            param("pipe-user-pages-soft", &PIPE_USER_PAGES_SOFT),
+            own("pipe-user-pages-hard", 0, 0, i64::MAX),
+            own("pipe-user-pages-soft", 16384, 0, i64::MAX),
             param("protected_fifos", &PROTECTED_FIFOS),
             param("protected_hardlinks", &PROTECTED_HARDLINKS),
             param("protected_regular", &PROTECTED_REGULAR),
@@ -161,7 +165,7 @@ fn file_nr(_t: &Task) -> Result<Vec<u8>> {
     tables.sort_by_key(alloc::sync::Arc::as_ptr);
     tables.dedup_by_key(|t| alloc::sync::Arc::as_ptr(t));
     let open: usize = tables.iter().map(|t| t.list().len()).sum();
-    Ok(format!("{open}\t0\t{}\n", FILE_MAX.get()).into_bytes())
+    Ok(format!("{open}\t0\t{}\n", i64::MAX).into_bytes())
 }
 
 fn pipe_max(_t: &Task) -> Result<Vec<u8>> {

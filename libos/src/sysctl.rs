@@ -108,6 +108,8 @@ pub static PROTECTED_REGULAR: Param = Param::new(0, 0, 2);
 pub static INOTIFY_MAX_EVENTS: Param = Param::new(16384, 0, INT);
 pub static INOTIFY_MAX_INSTANCES: Param = Param::new(128, 0, INT);
 pub static INOTIFY_MAX_WATCHES: Param = Param::new(192_536, 0, INT);
+/// Asynchronous I/O: events that may be in flight.
+pub static AIO_MAX_NR: Param = Param::new(65536, 0, i64::MAX);
 /// Message queues, `mq_overview(7)`.
 pub static MQUEUE_QUEUES_MAX: Param = Param::new(256, 0, INT);
 pub static MQUEUE_MSG_MAX: Param = Param::new(10, 1, 65536);

@@ -7,6 +7,7 @@ use crate::event::{deadline_after, read_timespec};
 use crate::fs::File;
 use crate::mm::{Backing, MapRequest, Mm};
 use crate::signal::{read_mask, with_mask};
+use crate::sysctl::AIO_MAX_NR;
 use crate::uio::{IoDst, IoSrc, read_iov};
 use crate::user::{self, UserAddr};
 use crate::wait::{Events, POLLERR, POLLHUP, PollTable, WaitQueue, wait_poll};
@@ -19,9 +20,6 @@ use bastide_base::sync::Mutex;
 use bastide_pal::Prot;
 use core::sync::atomic::{AtomicU64, Ordering};
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
-
-/// `/proc/sys/fs/aio-max-nr`.
-pub static MAX_NR: AtomicU64 = AtomicU64::new(65536);
 
 const PREAD: u16 = 0;
 const PWRITE: u16 = 1;
@@ -133,19 +131,22 @@ impl Context {
     }
 }
 
+/// Requests that all contexts may have in flight, `/proc/sys/fs/aio-nr`.
+pub fn promised() -> usize {
+    let mut all = CONTEXTS.lock();
+    all.retain(|c| c.mm.strong_count() > 0);
+    all.iter().map(|c| c.capacity).sum()
+}
+
 /// `io_setup(2)`. EFAULT, EINVAL, EAGAIN, ENOMEM.
 pub fn sys_io_setup(t: &Arc<Task>, count: u32, handle: UserAddr) -> SysResult {
     let old: u64 = user::read(t, handle)?;
     if old != 0 || count == 0 || count > 0x1000_0000 {
         return Err(Errno::EINVAL);
     }
-    let mut all = CONTEXTS.lock();
-    all.retain(|c| c.mm.strong_count() > 0);
-    let used: usize = all.iter().map(|c| c.capacity).sum();
-    if used as u64 + u64::from(count) > MAX_NR.load(Ordering::Relaxed) {
+    if promised() as u64 + u64::from(count) > AIO_MAX_NR.get_u64() {
         return Err(Errno::EAGAIN);
     }
-    drop(all);
     let mm = t.mm();
     let at = mm.map(&MapRequest {
         addr: 0,

@@ -29,6 +29,7 @@ const YES: &[&str] = &[
     "SIGNALFD",
     "TIMERFD",
     "EVENTFD",
+    "AIO",
     "SHMEM",
     "ADVISE_SYSCALLS",
     "MEMBARRIER",
@@ -56,7 +57,6 @@ const YES: &[&str] = &[
 
 /// Options that programs look for and do not find.
 const NO: &[&str] = &[
-    "AIO",
     "AUDIT",
     "BLK_DEV_LOOP",
     "BLK_DEV_RAM",

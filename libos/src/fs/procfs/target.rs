@@ -107,8 +107,7 @@ pub struct Seen {
     /// Only the thread is meant.
     pub thread: bool,
     pub process: Arc<Process>,
-    /// The thread; or one that stands for the process. `None` for a zombie, and for the kernel's
-    /// own init.
+    /// The thread; or one that stands for the process. `None` for a zombie.
     pub task: Option<Arc<Task>>,
 }
 
@@ -130,16 +129,10 @@ impl Seen {
     pub fn name(&self) -> Vec<u8> {
         let name = match &self.task {
             Some(t) => *t.name.lock(),
-            None if self.is_init() => *b"init\0\0\0\0\0\0\0\0\0\0\0\0",
             None => (self.process.remains.lock().as_ref()).map_or([0; 16], |r| r.name),
         };
         let len = name.iter().position(|&b| b == 0).unwrap_or(name.len());
         name.get(..len).unwrap_or_default().to_vec()
-    }
-
-    /// The kernel's own init, which has no threads.
-    pub fn is_init(&self) -> bool {
-        self.process.pid == 1 && kernel().config.init
     }
 
     /// Its credentials; root's for what has none any more.
@@ -180,12 +173,14 @@ impl Seen {
         }
         let asleep = |t: &Arc<Task>| {
             let s = t.parker.park.state.load(Ordering::Relaxed);
-            s == ParkState::Parked as u32 || s == ParkState::Polling as u32
+            // The kernel's own init has no platform thread.
+            t.thread.load(Ordering::Relaxed) == 0
+                || s == ParkState::Parked as u32
+                || s == ParkState::Polling as u32
         };
         match &self.task {
             Some(t) if asleep(t) => ('S', "sleeping"),
             Some(_) => ('R', "running"),
-            None if self.is_init() => ('S', "sleeping"),
             None => ('Z', "zombie"),
         }
     }

@@ -103,8 +103,10 @@ pub fn fs() -> Node {
     Node::dir(
         "fs",
         vec![
-            own("aio-max-nr", 65536, 0, i64::MAX),
-            Node::fixed("aio-nr", "0"),
+            param("aio-max-nr", &AIO_MAX_NR),
+            Node::text("aio-nr", |_: &Task| {
+                Ok(format!("{}\n", crate::event::aio::promised()).into_bytes())
+            }),
             Node::fixed("dentry-state", "8192\t8192\t45\t0\t0\t0"),
             switch("dir-notify-enable", 1),
             Node::dir(

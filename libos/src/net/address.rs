@@ -32,6 +32,22 @@ impl Address {
         Address::Unix(Arc::from(&[][..]))
     }
 
+    /// Reads the bytes of a `sockaddr`; `None` for families that are not ours and for addresses
+    /// that are too short.
+    pub fn decode(addr: &[u8]) -> Option<Self> {
+        match family(addr)? {
+            AF_UNIX => Some(Address::Unix(Arc::from(addr.get(2..)?))),
+            AF_NETLINK => {
+                let (a, _) = SockAddrNl::read_from_prefix(addr).ok()?;
+                Some(Address::Netlink {
+                    pid: a.pid,
+                    groups: a.groups,
+                })
+            }
+            _ => decode_inet(addr).ok().map(Address::Inet),
+        }
+    }
+
     /// The bytes of the `sockaddr`.
     pub fn encode(&self) -> Vec<u8> {
         match self {

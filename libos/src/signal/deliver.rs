@@ -31,6 +31,7 @@ pub fn deliver(t: &Arc<Task>, ctx: &mut Context) {
         if ignores(&action, info.signo) || send::immune(&t.process, &info, &action) {
             continue;
         }
+        crate::syscall::trace::signal(t, &info);
         if action.handler != SIG_DFL {
             restart(t, ctx, Some(&action));
             run_handler(t, ctx, &info, &action);

@@ -5,6 +5,7 @@
 //! compatibility page all come from that row.
 
 pub mod arg;
+mod numbers;
 pub mod table;
 pub mod trace;
 
@@ -42,10 +43,7 @@ pub trait Handler: Sync {
 /// Serves the call in the frame.
 pub fn enter(t: &Arc<Task>, ctx: &mut Context) {
     let entry = table::lookup(ctx.orig_rax);
-    let tracing = trace::enabled();
-    if tracing {
-        trace::before(t, entry, ctx);
-    }
+    let traced = trace::enabled().then(|| trace::before(t, entry, ctx));
     let result = match entry {
         Some(e) => e.handler.call(t, ctx),
         None => Err(Errno::ENOSYS),
@@ -61,7 +59,7 @@ pub fn enter(t: &Arc<Task>, ctx: &mut Context) {
             Err(e) => (-i64::from(e.0)) as u64,
         };
     }
-    if tracing {
-        trace::after(t, entry, ctx, result);
+    if let Some(started) = traced {
+        trace::after(t, entry, started, result);
     }
 }

@@ -20,6 +20,8 @@ use render::Call;
 
 /// Calls that return addresses.
 const ADDRESSES: [&str; 4] = ["mmap", "brk", "mremap", "shmat"];
+/// Calls whose result is shown with what it says of `pollfd`s.
+const POLLS: [&str; 2] = ["poll", "ppoll"];
 /// Calls that do not return.
 const FINAL: [&str; 2] = ["exit", "exit_group"];
 
@@ -53,9 +55,13 @@ fn unknown_name(nr: u64) -> String {
     }
 }
 
-fn kinds(entry: Option<&Entry>) -> impl Iterator<Item = &'static str> {
+/// The arguments that are shown, with their places; an empty kind is a place to pass over.
+fn kinds(entry: Option<&Entry>) -> impl Iterator<Item = (usize, &'static str)> {
     let args = entry.map_or("hex,hex,hex,hex,hex,hex", |e| e.args);
-    args.split(',').map(str::trim).filter(|k| !k.is_empty())
+    args.split(',')
+        .map(str::trim)
+        .enumerate()
+        .filter(|(_, k)| !k.is_empty())
 }
 
 /// Before the call.
@@ -78,7 +84,6 @@ pub fn before(t: &Task, entry: Option<&Entry>, ctx: &Context) -> Started {
         result: None,
     };
     started.texts = kinds(entry)
-        .enumerate()
         .map(|(i, kind)| (!render::is_output(kind)).then(|| call.show(kind, i)))
         .collect();
     if let Some(e) = entry
@@ -107,8 +112,8 @@ pub fn after(t: &Task, entry: Option<&Entry>, started: Started, result: SysResul
     };
     let mut text = name(entry, started.nr);
     text.push('(');
-    for (i, (kind, input)) in kinds(entry).zip(&started.texts).enumerate() {
-        if i > 0 {
+    for (n, ((i, kind), input)) in kinds(entry).zip(&started.texts).enumerate() {
+        if n > 0 {
             text.push_str(", ");
         }
         match input {
@@ -118,6 +123,9 @@ pub fn after(t: &Task, entry: Option<&Entry>, started: Started, result: SysResul
     }
     text.push_str(") = ");
     let _ = match result {
+        Ok(n) if entry.is_some_and(|e| POLLS.contains(&e.name)) => {
+            write!(text, "{n}{}", call.polled(n))
+        }
         Ok(v) if entry.is_some_and(|e| ADDRESSES.contains(&e.name)) => write!(text, "{v:#x}"),
         Ok(v) => write!(text, "{}", v as isize),
         Err(e) if e.is_restart() => write!(text, "? {} ({})", e.name(), errors::text(e.0)),

@@ -287,6 +287,50 @@ pub fn socket_option(level: u64, name: u64) -> String {
     constant(name, names)
 }
 
+pub const SA: Names = &[
+    (1, "SA_NOCLDSTOP"),
+    (2, "SA_NOCLDWAIT"),
+    (4, "SA_SIGINFO"),
+    (0x400_0000, "SA_RESTORER"),
+    (0x800_0000, "SA_ONSTACK"),
+    (0x1000_0000, "SA_RESTART"),
+    (0x4000_0000, "SA_NODEFER"),
+    (0x8000_0000, "SA_RESETHAND"),
+];
+pub const POLL: Names = &[
+    (1, "POLLIN"),
+    (2, "POLLPRI"),
+    (4, "POLLOUT"),
+    (0x40, "POLLRDNORM"),
+    (0x80, "POLLRDBAND"),
+    (0x100, "POLLWRNORM"),
+    (0x200, "POLLWRBAND"),
+    (8, "POLLERR"),
+    (0x10, "POLLHUP"),
+    (0x20, "POLLNVAL"),
+    (0x2000, "POLLRDHUP"),
+];
+pub const EPOLL: Names = &[
+    (1, "EPOLLIN"),
+    (2, "EPOLLPRI"),
+    (4, "EPOLLOUT"),
+    (0x40, "EPOLLRDNORM"),
+    (0x80, "EPOLLRDBAND"),
+    (0x100, "EPOLLWRNORM"),
+    (0x200, "EPOLLWRBAND"),
+    (8, "EPOLLERR"),
+    (0x10, "EPOLLHUP"),
+    (0x2000, "EPOLLRDHUP"),
+    (1 << 28, "EPOLLEXCLUSIVE"),
+    (1 << 29, "EPOLLWAKEUP"),
+    (1 << 30, "EPOLLONESHOT"),
+    (1 << 31, "EPOLLET"),
+];
+pub const EPOLL_OP: Names = &[
+    (1, "EPOLL_CTL_ADD"),
+    (2, "EPOLL_CTL_DEL"),
+    (3, "EPOLL_CTL_MOD"),
+];
 pub const SIGHOW: Names = &[(0, "SIG_BLOCK"), (1, "SIG_UNBLOCK"), (2, "SIG_SETMASK")];
 pub const CLOCK: Names = &[
     (0, "CLOCK_REALTIME"),

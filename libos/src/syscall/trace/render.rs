@@ -32,6 +32,11 @@ pub fn is_output(kind: &str) -> bool {
             | "timevalout"
             | "sigsetout"
             | "intout"
+            | "strout"
+            | "optionout"
+            | "sigactionout"
+            | "rlimitout"
+            | "epollout"
     )
 }
 
@@ -73,7 +78,20 @@ impl Call<'_> {
             "strv" => self.strings(v),
             "envp" => self.count(v),
             "buf" => self.buffer(v, next as usize),
-            "buf4" => self.option(v, next as usize),
+            "strout" => self.text(v, user::PATH_MAX),
+            "option" => self.option(v, next as usize),
+            "optionout" => match self.read::<i32>(next) {
+                Some(len) => self.option(v, usize::try_from(len).unwrap_or(0)),
+                None => pointer(v),
+            },
+            "sigaction" | "sigactionout" => self.action(v),
+            "rlimit" | "rlimitout" => self.limit(v),
+            "pollfds" => self.poll_list(v, next as usize),
+            "epollop" => names::constant(v, names::EPOLL_OP),
+            "epollevent" => self.epoll_events(v, 1).map_or(pointer(v), |l| l.join("")),
+            "epollout" => self
+                .epoll_events(v, self.returned())
+                .map_or(pointer(v), |l| format!("[{}]", l.join(", "))),
             "bufout" => self.buffer(v, self.returned()),
             "oflags" => names::open(u64::from(v as u32)),
             "prot" => names::flags(v, names::PROT, "PROT_NONE"),
@@ -310,6 +328,105 @@ impl Call<'_> {
         } else {
             format!("{{st_mode={kind}|{perm}, st_size={size}, ...}}")
         }
+    }
+
+    /// `struct sigaction` as the kernel knows it: handler, flags, restorer, mask.
+    fn action(&self, addr: u64) -> String {
+        let Some([handler, flags, _, mask]) = self.read::<[u64; 4]>(addr) else {
+            return pointer(addr);
+        };
+        let handler = match handler {
+            0 => String::from("SIG_DFL"),
+            1 => String::from("SIG_IGN"),
+            h => format!("{h:#x}"),
+        };
+        format!(
+            "{{sa_handler={handler}, sa_mask={}, sa_flags={}}}",
+            signal_set(mask),
+            names::flags(flags, names::SA, "0")
+        )
+    }
+
+    fn limit(&self, addr: u64) -> String {
+        let show = |n: u64| match n {
+            u64::MAX => String::from("RLIM64_INFINITY"),
+            n => format!("{n}"),
+        };
+        match self.read::<[u64; 2]>(addr) {
+            Some([soft, hard]) => {
+                format!("{{rlim_cur={}, rlim_max={}}}", show(soft), show(hard))
+            }
+            None => pointer(addr),
+        }
+    }
+
+    fn poll_fds(&self, addr: u64, count: usize) -> Option<Vec<[u16; 4]>> {
+        let bytes = self.bytes(addr, count.min(1024) * 8)?;
+        let (all, _) = bytes.as_chunks::<8>();
+        Some(
+            all.iter()
+                .map(|c| [0, 2, 4, 6].map(|i| u16::from_ne_bytes([c[i], c[i + 1]])))
+                .collect(),
+        )
+    }
+
+    fn poll_list(&self, addr: u64, count: usize) -> String {
+        let Some(all) = self.poll_fds(addr, count.min(ELEMENTS + 1)) else {
+            return pointer(addr);
+        };
+        let one = |[lo, hi, events, _]: &[u16; 4]| {
+            let fd = (u32::from(*lo) | u32::from(*hi) << 16) as i32;
+            let events = names::flags(u64::from(*events), names::POLL, "0");
+            format!("{{fd={fd}, events={events}}}")
+        };
+        let mut list: Vec<String> = all.iter().take(ELEMENTS).map(one).collect();
+        if count > ELEMENTS {
+            list.push(String::from("..."));
+        }
+        format!("[{}]", list.join(", "))
+    }
+
+    /// What `poll(2)` said, behind its result.
+    pub fn polled(&self, ready: usize) -> String {
+        if ready == 0 {
+            return String::from(" (Timeout)");
+        }
+        let all = self.poll_fds(self.args[0], self.args[1] as usize);
+        let list: Vec<String> = all
+            .unwrap_or_default()
+            .iter()
+            .filter(|p| p[3] != 0)
+            .take(ELEMENTS)
+            .map(|[lo, hi, _, revents]| {
+                let fd = (u32::from(*lo) | u32::from(*hi) << 16) as i32;
+                let events = names::flags(u64::from(*revents), names::POLL, "0");
+                format!("{{fd={fd}, revents={events}}}")
+            })
+            .collect();
+        format!(" ([{}])", list.join(", "))
+    }
+
+    /// Packed `struct epoll_event`s.
+    fn epoll_events(&self, addr: u64, count: usize) -> Option<Vec<String>> {
+        if addr == 0 {
+            return None;
+        }
+        let bytes = self.bytes(addr, count.min(ELEMENTS) * 12)?;
+        let (all, _) = bytes.as_chunks::<12>();
+        Some(
+            all.iter()
+                .map(|c| {
+                    let events = u32::from_ne_bytes([c[0], c[1], c[2], c[3]]);
+                    let mut data = [0; 8];
+                    data.copy_from_slice(&c[4..]);
+                    format!(
+                        "{{events={}, data={:#x}}}",
+                        names::flags(u64::from(events), names::EPOLL, "0"),
+                        u64::from_ne_bytes(data)
+                    )
+                })
+                .collect(),
+        )
     }
 
     fn wait_status(&self, addr: u64) -> String {

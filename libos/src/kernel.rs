@@ -88,39 +88,42 @@ fn exit_code(e: &NotStarted) -> i32 {
 /// The kernel as the platform sees it.
 pub struct Upcalls;
 
+/// Does `work` for the task of a token and takes the last steps to the application. If the thread
+/// is to be given up instead, does not return; everything that `work` held is released by then.
+fn serve(tok: usize, ctx: &mut Context, work: impl FnOnce(&Arc<Task>, &mut Context)) {
+    token::with::<Task, _>(tok, |t| {
+        work(t, ctx);
+        process::to_user(t, ctx);
+        if ctx.entry == Entry::Trap as u64 {
+            ctx.rip = patch::continue_at(t, ctx.rip);
+        }
+    });
+    if ctx.entry == Entry::Gone as u64 {
+        drop(token::release::<Task>(tok));
+        pal().exit()
+    }
+}
+
 impl bastide_pal::Kernel for Upcalls {
     fn syscall(&self, tok: usize, ctx: &mut Context) {
-        token::with::<Task, _>(tok, |t| {
+        serve(tok, ctx, |t, ctx| {
             if ctx.entry == Entry::Trap as u64 {
                 patch::trapped(t, ctx);
             }
             syscall::enter(t, ctx);
-            process::to_user(t, ctx);
-            if ctx.entry == Entry::Trap as u64 {
-                ctx.rip = patch::continue_at(t, ctx.rip);
-            }
         });
     }
 
     fn fault(&self, tok: usize, ctx: &mut Context, fault: Fault) {
-        token::with::<Task, _>(tok, |t| {
-            signal::fault(t, ctx, fault);
-            process::to_user(t, ctx);
-        });
+        serve(tok, ctx, |t, ctx| signal::fault(t, ctx, fault));
     }
 
     fn interrupt(&self, tok: usize, ctx: &mut Context) {
-        token::with::<Task, _>(tok, |t| process::to_user(t, ctx));
+        serve(tok, ctx, |_, _| {});
     }
 
     fn start(&self, tok: usize, ctx: &mut Context) {
-        token::with::<Task, _>(tok, |t| {
-            process::first_step(t, ctx);
-            process::to_user(t, ctx);
-            if ctx.entry == Entry::Trap as u64 {
-                ctx.rip = patch::continue_at(t, ctx.rip);
-            }
-        });
+        serve(tok, ctx, process::first_step);
     }
 
     fn service(&self) -> ! {

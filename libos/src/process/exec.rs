@@ -6,7 +6,7 @@
 //! thread with a fresh address space, and the old thread is given up.
 
 use super::task::{RLIMIT_STACK, Work};
-use super::{Creds, Life, Task, creds, exit, life};
+use super::{Creds, Life, Task, creds, life};
 use crate::fs::{File, Kind};
 use crate::loader::{self, Program, Strings};
 use crate::mm::Mm;
@@ -16,6 +16,7 @@ use crate::{Errno, Result, SysResult, kernel, pal, signal};
 use alloc::boxed::Box;
 use alloc::sync::Arc;
 use alloc::vec::Vec;
+use bastide_pal::context::Entry;
 use bastide_pal::{BootConfig, Context, Spawn};
 use core::sync::atomic::Ordering;
 
@@ -87,7 +88,7 @@ pub fn sys_execveat(
         plan.run_in_place(t, ctx);
         return Ok(0);
     }
-    plan.move_to_fresh(t)
+    plan.move_to_fresh(t, ctx)
 }
 
 /// Reads a NULL-terminated array of strings; a null array is an empty one.
@@ -176,7 +177,7 @@ impl Plan {
     }
 
     /// Continues on a new platform thread; the caller's thread is given up.
-    fn move_to_fresh(self: Box<Self>, t: &Arc<Task>) -> SysResult {
+    fn move_to_fresh(self: Box<Self>, t: &Arc<Task>, ctx: &mut Context) -> SysResult {
         let p = &t.process;
         let next = if t.tid == p.pid {
             t.clone()
@@ -210,7 +211,8 @@ impl Plan {
             super::exit_group(t, 9);
             return Ok(0);
         }
-        exit::leave_for(t)
+        ctx.entry = Entry::Gone as u64;
+        Ok(0)
     }
 
     /// The first step of the thread from [`Plan::move_to_fresh`], or of the first program.

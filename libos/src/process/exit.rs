@@ -8,7 +8,6 @@ use crate::wait::POLLALL;
 use crate::{SysResult, kernel, mm::Mm, pal};
 use alloc::sync::Arc;
 use alloc::vec::Vec;
-use bastide_base::token;
 use core::sync::atomic::Ordering;
 
 const SIGCHLD: i32 = 17;
@@ -56,8 +55,8 @@ pub fn kill_process(p: &Process, wait_status: i32) {
     }
 }
 
-/// Ends the calling task. Never returns.
-pub fn exit_task(t: &Arc<Task>) -> ! {
+/// Ends the calling task; its thread is to be given up next.
+pub(super) fn exit_task(t: &Arc<Task>) {
     crate::syscall::trace::exited(t, t.exit_code.load(Ordering::Relaxed));
     crate::event::futex::exit_robust(t);
     let clear = t.clear_child_tid.swap(0, Ordering::Relaxed);
@@ -93,21 +92,7 @@ pub fn exit_task(t: &Arc<Task>) -> ! {
         p.exit_events.wake_all(POLLALL);
     }
     life::release_vfork(t);
-    leave(t)
-}
-
-/// Gives up the thread that runs a task that is over.
-fn leave(t: &Arc<Task>) -> ! {
     pal().detach(&t.parker.park);
-    leave_for(t)
-}
-
-/// Gives up the thread that runs the task; the task itself may have gone on to another.
-pub(super) fn leave_for(t: &Arc<Task>) -> ! {
-    // `t` is borrowed from the count that the platform held for this thread. That count goes
-    // last; nothing touches the task after it.
-    drop(token::release::<Task>(Arc::as_ptr(t) as usize));
-    pal().exit()
 }
 
 /// Gives up the task's share of its descriptors; the last one closes them.

@@ -20,19 +20,23 @@ pub mod wait;
 pub use account::{IoCounts, Remains};
 pub use control::may_inspect;
 pub use creds::Creds;
-pub use exit::{exit_group, exit_task, kill_process, notify_parent, sys_exit, sys_exit_group};
+pub use exit::{exit_group, kill_process, notify_parent, sys_exit, sys_exit_group};
 pub use life::{NotStarted, PID_MAX, first_step, start_first};
 pub use sysinfo::RELEASE;
 pub use task::{JobState, Life, Process, Restart, Task, Work};
 
 use alloc::sync::Arc;
 use bastide_pal::Context;
+use bastide_pal::context::Entry;
 
-/// The last step before the application runs (again): exits, stops and signals that are due.
+/// The last step before the application runs (again): exits, stops and signals that are due. The
+/// thread does not run the application again if the frame says [`Entry::Gone`] afterwards.
 pub fn to_user(t: &Arc<Task>, ctx: &mut Context) {
-    while !t.work().is_empty() {
+    while ctx.entry != Entry::Gone as u64 && !t.work().is_empty() {
         if t.work().contains(Work::EXIT) {
-            exit_task(t);
+            exit::exit_task(t);
+            ctx.entry = Entry::Gone as u64;
+            return;
         }
         if t.work().contains(Work::MEMORY) {
             t.clear_work(Work::MEMORY);

@@ -42,6 +42,8 @@ pub enum Entry {
     Direct = 0,
     /// By a trap at a `syscall` instruction.
     Trap = 1,
+    /// Not any more: the thread is to be given up, its task is over or goes on elsewhere.
+    Gone = 2,
 }
 
 impl Context {

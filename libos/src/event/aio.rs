@@ -18,7 +18,6 @@ use alloc::vec::Vec;
 use bastide_base::pages::PAGE;
 use bastide_base::sync::Mutex;
 use bastide_pal::Prot;
-use core::sync::atomic::{AtomicU64, Ordering};
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 
 const PREAD: u16 = 0;

@@ -21,6 +21,7 @@ pub fn sys_close_range(t: &Arc<Task>, first: u32, last: u32, flags: u32) -> SysR
         return Err(Errno::EINVAL);
     }
     if flags & CLOSE_RANGE_UNSHARE != 0 {
+        t.files().may_copy()?;
         let own = t.files().fork();
         let old = core::mem::replace(&mut *t.files.lock(), own);
         drop(old);

@@ -68,6 +68,17 @@ impl FdTable {
         Arc::new(Self::default())
     }
 
+    /// EMFILE if a copy would have more room than `/proc/sys/fs/nr_open` allows: it was lowered
+    /// since the descriptors were opened.
+    pub fn may_copy(&self) -> Result<()> {
+        let room = self.slots.lock().list.len().next_multiple_of(64);
+        if room > NR_OPEN.size() {
+            Err(Errno::EMFILE)
+        } else {
+            Ok(())
+        }
+    }
+
     /// A copy for `fork(2)`.
     pub fn fork(&self) -> Arc<Self> {
         Arc::new(FdTable {

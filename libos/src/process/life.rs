@@ -504,6 +504,7 @@ fn clone(t: &Arc<Task>, ctx: &mut Context, a: Args) -> SysResult {
     let files = if f & CLONE_FILES != 0 {
         t.files()
     } else {
+        t.files().may_copy()?;
         t.files().fork()
     };
     let fs = if f & CLONE_FS != 0 {

@@ -265,6 +265,7 @@ pub fn sys_unshare(t: &Arc<Task>, flags: u64) -> SysResult {
         *t.fs.lock() = own;
     }
     if flags & FILES != 0 {
+        t.files().may_copy()?;
         let own = t.files().fork();
         *t.files.lock() = own;
     }

@@ -2,6 +2,7 @@
 
 use super::File;
 use super::mount;
+use core::sync::atomic::{AtomicI64, Ordering};
 
 const O_NOATIME: u32 = 0o1000000;
 const DAY: i64 = 86_400_000_000_000;
@@ -21,5 +22,16 @@ pub fn wanted(f: &File, atime: i64, mtime: i64, ctime: i64) -> bool {
             return true;
         }
     }
-    atime <= mtime || atime <= ctime || crate::time::realtime() as i64 - atime >= DAY
+    atime <= mtime || atime <= ctime || SEEN.load(Ordering::Relaxed) - atime >= DAY
+}
+
+/// The wall time when a file was last stamped. Asking for the time at every read costs more than
+/// the read; that a day has passed may be noticed late.
+static SEEN: AtomicI64 = AtomicI64::new(0);
+
+/// The time to stamp a file with.
+pub fn now() -> i64 {
+    let now = crate::time::realtime() as i64;
+    SEEN.store(now, Ordering::Relaxed);
+    now
 }

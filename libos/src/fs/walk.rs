@@ -71,8 +71,8 @@ pub enum Stepped {
 pub struct Walk<'p> {
     t: &'p Task,
     pub creds: Arc<Creds>,
-    /// What `/` and `..` do not go above.
-    root: Path,
+    /// What `/` and `..` do not go above, if it is not the task's root.
+    scope: Option<Path>,
     /// Where the walk is.
     pub at: Path,
     pub look: Look,
@@ -86,7 +86,7 @@ pub struct Walk<'p> {
 /// The place that `dirfd` names, not necessarily a directory.
 pub fn at_fd(t: &Task, dirfd: i32) -> Result<Path> {
     if dirfd == AT_FDCWD {
-        return Ok(t.fs().cwd.lock().clone());
+        return Ok(t.fs.lock().cwd.lock().clone());
     }
     Ok(path::of_file(&t.files().get(dirfd)?))
 }
@@ -100,23 +100,13 @@ impl<'p> Walk<'p> {
         }
         let absolute = path.first() == Some(&b'/');
         let scoped = look.intersects(Look::BENEATH | Look::IN_ROOT);
-        let (root, at) = if scoped {
-            if absolute && look.contains(Look::BENEATH) {
-                return Err(Errno::EXDEV);
-            }
-            let start = at_fd(t, dirfd)?;
-            (start.clone(), start)
+        if scoped && absolute && look.contains(Look::BENEATH) {
+            return Err(Errno::EXDEV);
+        }
+        let at = if absolute && !scoped {
+            t.fs.lock().root.lock().clone()
         } else {
-            let fs = t.fs();
-            let root = fs.root.lock().clone();
-            if absolute {
-                (root.clone(), root)
-            } else if dirfd == AT_FDCWD {
-                let cwd = fs.cwd.lock().clone();
-                (root, cwd)
-            } else {
-                (root, at_fd(t, dirfd)?)
-            }
+            at_fd(t, dirfd)?
         };
         if !path.is_empty() && !at.is_dir() {
             return Err(Errno::ENOTDIR);
@@ -124,7 +114,7 @@ impl<'p> Walk<'p> {
         Ok(Walk {
             t,
             creds: t.creds(),
-            root,
+            scope: scoped.then(|| at.clone()),
             at,
             look,
             base: path,
@@ -273,16 +263,24 @@ impl<'p> Walk<'p> {
             if self.look.contains(Look::BENEATH) {
                 return Err(Errno::EXDEV);
             }
-            self.descend(self.root.clone())?;
+            self.descend(self.root())?;
         }
         self.nested.push((text, 0));
         Ok(Stepped::Link)
     }
 
+    fn root(&self) -> Path {
+        match &self.scope {
+            Some(p) => p.clone(),
+            None => self.t.fs.lock().root.lock().clone(),
+        }
+    }
+
     fn up(&mut self) -> Result<Stepped> {
+        let root = self.root();
         let mut p = self.at.clone();
         let parent = loop {
-            if p.same(&self.root) {
+            if p.same(&root) {
                 break None;
             }
             if !p.is_mount_root() {

@@ -1,7 +1,8 @@
 //! Open files and directories of a tmpfs.
 
-use super::node::{Body, Node, now};
-use crate::fs::{Dirent, File, FileOps, Inode, Mappable, SetAttr, Stat, atime};
+use super::node::{Body, Node};
+use crate::fs::atime::{self, now};
+use crate::fs::{Dirent, File, FileOps, Inode, Mappable, SetAttr, Stat};
 use crate::uio::{IoDst, IoSrc};
 use crate::wait::{Events, POLLIN, POLLOUT, POLLRDNORM, POLLWRNORM, PollTable};
 use crate::{Errno, Result, Task};

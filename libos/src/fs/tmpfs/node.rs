@@ -2,6 +2,7 @@
 
 use super::dir::Dir;
 use super::{Core, Tmpfs};
+use crate::fs::atime::now;
 use crate::fs::devfs;
 use crate::fs::inode::Entry;
 use crate::fs::{FileOps, FileSystem, Inode, Kind, SetAttr, Stat, Xattr};
@@ -49,10 +50,6 @@ pub struct Node {
     pub(super) meta: Mutex<Meta>,
     pub(super) body: Body,
     xattrs: Mutex<BTreeMap<Vec<u8>, Vec<u8>>>,
-}
-
-pub(super) fn now() -> i64 {
-    crate::time::realtime() as i64
 }
 
 impl Node {

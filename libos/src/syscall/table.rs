@@ -1841,7 +1841,7 @@ pub static TABLE: &[Entry] = &[
         "setitimer",
         "int,ptr,ptr",
         &h(crate::time::sys_setitimer),
-        Full,
+        Partial("ITIMER_VIRTUAL counts system time too"),
     ),
     e(
         96,

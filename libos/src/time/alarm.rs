@@ -20,11 +20,9 @@ pub enum Source {
     /// The wall clock's pace, for relative times: they are not moved by setting it.
     RealtimeRelative,
     Boottime,
-    /// CPU time of a process; `user` counts only that.
-    Process {
-        process: Weak<Process>,
-        user: bool,
-    },
+    /// CPU time of a process. User and system time together: seen from the timer thread, the
+    /// platform may know only the sum.
+    Process(Weak<Process>),
     Thread(Weak<Task>),
 }
 
@@ -35,9 +33,9 @@ impl Source {
             Source::Monotonic | Source::RealtimeRelative => monotonic(),
             Source::Realtime => realtime(),
             Source::Boottime => crate::pal().now(bastide_pal::Clock::Boottime),
-            Source::Process { process, user } => process.upgrade().map_or(0, |p| {
+            Source::Process(process) => process.upgrade().map_or(0, |p| {
                 let (u, s) = cpu::process_cpu(&p);
-                if *user { u } else { u.saturating_add(s) }
+                u.saturating_add(s)
             }),
             Source::Thread(task) => task.upgrade().map_or(0, |t| {
                 let (u, s) = cpu::thread_cpu(&t);
@@ -55,7 +53,7 @@ impl Source {
             }
             Source::Boottime => 1,
             Source::Thread(_) => 1,
-            Source::Process { process, .. } => process
+            Source::Process(process) => process
                 .upgrade()
                 .map_or(1, |p| p.tasks.lock().len().max(1) as u64),
         };

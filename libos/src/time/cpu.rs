@@ -105,10 +105,7 @@ pub fn limit_changed(p: &Process, resource: u32) {
     let watched = (first != u64::MAX).then(|| process::find_process(p.pid));
     let limit = watched.flatten().map(|p| {
         let process = Arc::downgrade(&p);
-        let source = Source::Process {
-            process: process.clone(),
-            user: false,
-        };
+        let source = Source::Process(process.clone());
         let limit = Arc::new(Limit {
             process,
             alarm: Mutex::new(Alarm::new(source)),

@@ -21,13 +21,10 @@ pub struct Interval {
 impl Interval {
     fn new(p: &Arc<Process>, which: i32) -> Arc<Self> {
         let process = Arc::downgrade(p);
-        let cpu = |user| Source::Process {
-            process: process.clone(),
-            user,
-        };
+        let cpu = || Source::Process(process.clone());
         let (source, signo) = match which {
-            ITIMER_VIRTUAL => (cpu(true), SIGVTALRM),
-            ITIMER_PROF => (cpu(false), SIGPROF),
+            ITIMER_VIRTUAL => (cpu(), SIGVTALRM),
+            ITIMER_PROF => (cpu(), SIGPROF),
             _ => (Source::Monotonic, SIGALRM),
         };
         Arc::new(Interval {

@@ -139,10 +139,7 @@ fn source(t: &Arc<Task>, id: i32) -> Result<Source> {
         Clock::Realtime | Clock::Tai => Source::Realtime,
         Clock::Monotonic => Source::Monotonic,
         Clock::Boottime => Source::Boottime,
-        Clock::Process { process, user } => Source::Process {
-            process: Arc::downgrade(&process),
-            user,
-        },
+        Clock::Process { process, .. } => Source::Process(Arc::downgrade(&process)),
         Clock::Thread { task, .. } => Source::Thread(Arc::downgrade(&task)),
     })
 }

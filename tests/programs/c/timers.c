@@ -73,7 +73,7 @@ static void clocks(void) {
 	struct rusage usage;
 	getrusage(RUSAGE_SELF, &usage);
 	struct tms tms;
-	printf("usage: %d times %d\n", usage.ru_utime.tv_sec + usage.ru_utime.tv_usec / 1e6 >= 0.03, times(&tms) != -1);
+	printf("usage: %d times %d\n", (usage.ru_utime.tv_usec + usage.ru_stime.tv_usec) / 1e6 + usage.ru_utime.tv_sec >= 0.02, times(&tms) != -1);
 }
 
 static void intervals(void) {

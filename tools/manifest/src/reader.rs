@@ -202,6 +202,14 @@ impl<'a> Reader<'a> {
         self.sink.note(problem);
     }
 
+    /// Whether an unknown key most likely stands for `key`, which is then not also missing.
+    pub fn misspelt(&self, key: &str) -> bool {
+        self.table
+            .keys()
+            .map(|found| found.get_ref().as_ref())
+            .any(|found: &str| !self.known.contains(&found) && nearest(found, &[key]).is_some())
+    }
+
     /// Refuses the keys that nobody asked for, and suggests the one that was meant.
     pub fn finish(self) {
         for key in self.table.keys() {

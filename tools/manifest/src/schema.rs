@@ -148,7 +148,7 @@ fn read<'a>(sink: &'a Sink, document: &'a DeTable<'a>, base: &Path) -> Manifest 
             program
         }
         None => {
-            if !document.contains_key("program") {
+            if !document.contains_key("program") && !top.misspelt("program") {
                 sink.note(
                     sink.origin(0..0, "program")
                         .problem("the key `program` is missing")
@@ -265,7 +265,7 @@ fn mount(mut table: Reader<'_>, origin: Origin, base: &Path) -> Option<Mount> {
         }
     });
 
-    if !target_given {
+    if !target_given && !table.misspelt("target") {
         table.note(
             origin
                 .problem("a mount needs a `target`")
@@ -291,11 +291,12 @@ fn mount(mut table: Reader<'_>, origin: Origin, base: &Path) -> Option<Mount> {
         }
     };
     match (&source, needs_source) {
-        (None, true) if has(&mut table, "source").is_none() => table.note(
-            origin
-                .problem(format!("a mount of type `{kind_name}` needs a `source`"))
-                .help("the path on the host, relative to the manifest, or type = \"tmpfs\""),
-        ),
+        (None, true) if has(&mut table, "source").is_none() && !table.misspelt("source") => table
+            .note(
+                origin
+                    .problem(format!("a mount of type `{kind_name}` needs a `source`"))
+                    .help("the path on the host, relative to the manifest, or type = \"tmpfs\""),
+            ),
         (Some((_, at)), false) => {
             table.note(at.problem("a tmpfs has no `source`").help("remove it"));
         }

@@ -5,6 +5,7 @@ use crate::abi::time::Timespec;
 use crate::event::eventfd::EventFd;
 use crate::event::{deadline_after, read_timespec};
 use crate::fs::File;
+use crate::fs::rw::with_flags;
 use crate::mm::{Backing, MapRequest, Mm};
 use crate::signal::{read_mask, with_mask};
 use crate::sysctl::AIO_MAX_NR;
@@ -198,6 +199,7 @@ fn transfer(t: &Task, f: &Arc<File>, r: &Iocb) -> Result<Result<usize>> {
     if r.offset < 0 {
         return Err(Errno::EINVAL);
     }
+    let f = &with_flags(f, r.rw_flags);
     let addr = UserAddr(r.buf as usize);
     let len = usize::try_from(r.nbytes).map_err(|_| Errno::EINVAL)?;
     let vector = matches!(r.opcode, PREADV | PWRITEV);

@@ -176,7 +176,7 @@ fn stream_or(offset: i64) -> Result<Option<i64>> {
 }
 
 /// The file as one call's `RWF_*` flags make it behave.
-fn with_flags(f: &Arc<File>, flags: u32) -> Arc<File> {
+pub fn with_flags(f: &Arc<File>, flags: u32) -> Arc<File> {
     let mut status = f.flags();
     if flags & RWF_APPEND != 0 {
         status |= O_APPEND;

@@ -59,9 +59,12 @@ pub fn sys_kcmp(
             address(&a.process.signals.handlers()),
             address(&b.process.signals.handlers()),
         ),
-        // Nobody has an I/O context; undo lists belong to processes.
+        // Nobody has an I/O context.
         IO => (0, 0),
-        SYSVSEM => (address(&a.process), address(&b.process)),
+        SYSVSEM => (
+            address(&*a.process.sem_undo.lock()),
+            address(&*b.process.sem_undo.lock()),
+        ),
         EPOLL_TFD => (
             address(&a.files().get(fd(index1)?)?),
             watched(t, &b, UserAddr(index2))?,

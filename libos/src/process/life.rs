@@ -26,6 +26,7 @@ const CLONE_VM: u64 = 0x100;
 const CLONE_FS: u64 = 0x200;
 const CLONE_FILES: u64 = 0x400;
 const CLONE_SIGHAND: u64 = 0x800;
+const CLONE_SYSVSEM: u64 = 0x4_0000;
 const CLONE_PIDFD: u64 = 0x1000;
 const CLONE_VFORK: u64 = 0x4000;
 const CLONE_PARENT: u64 = 0x8000;
@@ -101,6 +102,7 @@ fn new_process(pid: i32, o: Origin<'_>) -> Arc<Process> {
         started: pal().now(bastide_pal::Clock::Boottime),
         cpu_gone: Mutex::default(),
         cpu_children: Mutex::default(),
+        sem_undo: Mutex::new(crate::ipc::sysv::sem::UndoList::new()),
         dumpable: AtomicI32::new(1),
         death_signal: AtomicI32::new(0),
         io_gone: Default::default(),
@@ -494,6 +496,10 @@ fn clone(t: &Arc<Task>, ctx: &mut Context, a: Args) -> SysResult {
                 signals,
             },
         );
+        if f & CLONE_SYSVSEM != 0 {
+            let list = t.process.sem_undo.lock().clone();
+            *p.sem_undo.lock() = list;
+        }
         p.dumpable.store(
             t.process.dumpable.load(Ordering::Relaxed),
             Ordering::Relaxed,

@@ -269,5 +269,8 @@ pub fn sys_unshare(t: &Arc<Task>, flags: u64) -> SysResult {
         let own = t.files().fork();
         *t.files.lock() = own;
     }
+    if flags & SYSVSEM != 0 {
+        crate::ipc::sysv::sem::exit_undo(&t.process);
+    }
     Ok(0)
 }

@@ -298,6 +298,8 @@ pub struct Process {
     /// CPU time (user, system) in an address space that is gone, and of children waited for.
     pub cpu_gone: Mutex<(u64, u64)>,
     pub cpu_children: Mutex<(u64, u64)>,
+    /// Semaphore operations to undo; shared by `CLONE_SYSVSEM`.
+    pub sem_undo: Mutex<Arc<crate::ipc::sysv::sem::UndoList>>,
     pub dumpable: AtomicI32,
     /// `PR_SET_PDEATHSIG`.
     pub death_signal: AtomicI32,

@@ -18,7 +18,7 @@ use alloc::vec;
 use alloc::vec::Vec;
 use bastide_base::sync::Mutex;
 use core::fmt::Write;
-use core::sync::atomic::{AtomicI32, AtomicUsize, Ordering};
+use core::sync::atomic::{AtomicI32, AtomicU64, AtomicUsize, Ordering};
 
 /// Largest value, and largest undo value.
 const SEMVMX: i32 = 32767;
@@ -38,9 +38,6 @@ const SEM_STAT_ANY: i32 = 20;
 static SETS: Table<Set> = Table::new(&SEM_NEXT_ID);
 /// Semaphores of all sets.
 static TOTAL: AtomicUsize = AtomicUsize::new(0);
-/// Sets that processes have something to undo in, by process id.
-static UNDOERS: Mutex<BTreeMap<i32, Vec<Weak<Set>>>> = Mutex::new(BTreeMap::new());
-
 /// [`Pending::status`] while it waits; then 0 or an error number.
 const WAITING: i32 = -1;
 
@@ -49,6 +46,8 @@ struct Pending {
     parker: Arc<Parker>,
     ops: Vec<SemBuf>,
     pid: i32,
+    /// Its process's [`UndoList`].
+    undo: u64,
     /// The operation that could not be done.
     blocking: AtomicUsize,
     status: AtomicI32,
@@ -65,8 +64,8 @@ struct State {
     sems: Vec<Sem>,
     otime: i64,
     ctime: i64,
-    /// What to add when a process exits.
-    undo: BTreeMap<i32, Vec<i32>>,
+    /// What to add at the end of each [`UndoList`].
+    undo: BTreeMap<u64, Vec<i32>>,
     pending: Vec<Arc<Pending>>,
     removed: bool,
 }
@@ -102,11 +101,11 @@ enum Stuck {
 
 impl State {
     /// Does all operations or none.
-    fn perform(&mut self, ops: &[SemBuf], pid: i32) -> core::result::Result<(), Stuck> {
+    fn perform(&mut self, ops: &[SemBuf], pid: i32, list: u64) -> core::result::Result<(), Stuck> {
         let mut undo = None;
         if ops.iter().any(|o| o.flags & SEM_UNDO != 0) {
             let none = || vec![0; self.sems.len()];
-            undo = Some(self.undo.get(&pid).cloned().unwrap_or_else(none));
+            undo = Some(self.undo.get(&list).cloned().unwrap_or_else(none));
         }
         for (i, o) in ops.iter().enumerate() {
             let done = self.step(o, undo.as_mut());
@@ -128,7 +127,7 @@ impl State {
             }
         }
         if let Some(undo) = undo {
-            self.undo.insert(pid, undo);
+            self.undo.insert(list, undo);
         }
         self.otime = now();
         Ok(())
@@ -167,7 +166,7 @@ impl State {
     fn update(&mut self) {
         let mut i = 0;
         while let Some(p) = self.pending.get(i).cloned() {
-            let status = match self.perform(&p.ops, p.pid) {
+            let status = match self.perform(&p.ops, p.pid, p.undo) {
                 Ok(()) => 0,
                 Err(Stuck::At(op)) => {
                     p.blocking.store(op, Ordering::Relaxed);
@@ -292,9 +291,11 @@ pub fn sys_semtimedop(
     let alter = ops.iter().any(|o| o.op != 0);
     set.perm().check(t, if alter { 0o222 } else { 0o444 })?;
     let pid = t.process.pid;
+    let mut undo = 0;
     if ops.iter().any(|o| o.flags & SEM_UNDO != 0) {
-        let mut undoers = UNDOERS.lock();
-        let sets = undoers.entry(pid).or_default();
+        let list = t.process.sem_undo.lock().clone();
+        undo = list.id;
+        let mut sets = list.sets.lock();
         if !sets.iter().any(|w| w.as_ptr() == Arc::as_ptr(&set)) {
             sets.push(Arc::downgrade(&set));
         }
@@ -303,7 +304,7 @@ pub fn sys_semtimedop(
     if s.removed {
         return Err(Errno::EIDRM);
     }
-    let at = match s.perform(&ops, pid) {
+    let at = match s.perform(&ops, pid, undo) {
         Ok(()) => {
             if alter {
                 s.update();
@@ -323,6 +324,7 @@ pub fn sys_semtimedop(
         parker: t.parker.clone(),
         ops,
         pid,
+        undo,
         blocking: AtomicUsize::new(at),
         status: AtomicI32::new(WAITING),
     });
@@ -346,28 +348,47 @@ pub fn sys_semtimedop(
     }
 }
 
-/// Gives back what an exiting process took with `SEM_UNDO`.
-pub fn exit_undo(p: &Process) {
-    let sets = {
-        let mut undoers = UNDOERS.lock();
-        if undoers.is_empty() {
-            return;
-        }
-        undoers.remove(&p.pid)
-    };
-    for set in sets.into_iter().flatten().filter_map(|w| w.upgrade()) {
-        let mut s = set.state.lock();
-        let Some(undo) = s.undo.remove(&p.pid) else {
-            continue;
-        };
-        for (sem, adj) in s.sems.iter_mut().zip(undo) {
-            if adj != 0 {
-                sem.value = (sem.value + adj).clamp(0, SEMVMX);
-                sem.pid = p.pid;
+/// What `SEM_UNDO` operations are to be undone together: a process's, or several processes' that
+/// were made with `CLONE_SYSVSEM`.
+pub struct UndoList {
+    id: u64,
+    /// The sets that keep something to undo for it.
+    sets: Mutex<Vec<Weak<Set>>>,
+}
+
+impl UndoList {
+    /// An empty list.
+    pub fn new() -> Arc<UndoList> {
+        static NEXT: AtomicU64 = AtomicU64::new(1);
+        Arc::new(UndoList {
+            id: NEXT.fetch_add(1, Ordering::Relaxed),
+            sets: Mutex::default(),
+        })
+    }
+
+    fn undo(self, pid: i32) {
+        for set in self.sets.into_inner().iter().filter_map(Weak::upgrade) {
+            let mut s = set.state.lock();
+            let Some(undo) = s.undo.remove(&self.id) else {
+                continue;
+            };
+            for (sem, adj) in s.sems.iter_mut().zip(undo) {
+                if adj != 0 {
+                    sem.value = (sem.value + adj).clamp(0, SEMVMX);
+                    sem.pid = pid;
+                }
             }
+            s.otime = now();
+            s.update();
         }
-        s.otime = now();
-        s.update();
+    }
+}
+
+/// A process exits, or shares its list no longer: the last that has a list undoes what is in it.
+pub fn exit_undo(p: &Process) {
+    let list = core::mem::replace(&mut *p.sem_undo.lock(), UndoList::new());
+    if let Some(list) = Arc::into_inner(list) {
+        list.undo(p.pid);
     }
 }
 

@@ -47,6 +47,7 @@ impl FileSystem for SysFs {
             dev: self.dev,
             made: self.made,
             size: 4096,
+            blksize: 4096,
             refusal: Errno::EACCES,
         };
         TreeInode::new(home, ROOT_INO, self.tree.clone())

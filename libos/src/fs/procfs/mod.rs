@@ -14,6 +14,7 @@ mod net;
 mod ns;
 mod pages;
 mod pid;
+mod sockets;
 mod stat;
 mod sys;
 mod system;
@@ -92,6 +93,7 @@ impl FileSystem for ProcFs {
             dev: self.dev,
             made: self.made,
             size: 0,
+            blksize: 1024,
             refusal: Errno::ENOENT,
         }))
     }

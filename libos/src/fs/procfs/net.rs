@@ -1,6 +1,7 @@
 //! `/proc/PID/net`: the one network that all processes see.
 
 use super::super::pseudo::{Node, Text};
+use super::sockets;
 use crate::{Result, Task};
 use alloc::vec;
 use alloc::vec::Vec;
@@ -12,15 +13,6 @@ pub fn tree() -> &'static Node {
     TREE.get_or_init(|| Node::dir("net", nodes()))
 }
 
-const TCP: &str = "  sl  local_address rem_address   st tx_queue rx_queue tr tm->when retrnsmt   uid  \
-     timeout inode";
-const TCP6: &str = "  sl  local_address                         remote_address                        \
-     st tx_queue rx_queue tr tm->when retrnsmt   uid  timeout inode";
-const UDP: &str = "   sl  local_address rem_address   st tx_queue rx_queue tr tm->when retrnsmt   uid  \
-     timeout inode ref pointer drops             ";
-const UDP6: &str = "  sl  local_address                         remote_address                        \
-     st tx_queue rx_queue tr tm->when retrnsmt   uid  timeout inode ref pointer drops";
-
 fn nodes() -> Vec<Node> {
     vec![
         Node::fixed(
@@ -30,8 +22,8 @@ fn nodes() -> Vec<Node> {
         Node::text("dev", dev),
         Node::empty("dev_mcast"),
         Node::text("fib_trie", fib_trie),
-        Node::fixed("icmp", UDP),
-        Node::fixed("icmp6", UDP6),
+        Node::text("icmp", sockets::none),
+        Node::text("icmp6", sockets::none6),
         Node::fixed(
             "if_inet6",
             "00000000000000000000000000000001 01 80 10 80       lo",
@@ -57,8 +49,8 @@ fn nodes() -> Vec<Node> {
         ),
         Node::fixed("ptype", "Type Device      Function"),
         Node::fixed("psched", "000003e8 00000040 000f4240 3b9aca00"),
-        Node::fixed("raw", UDP),
-        Node::fixed("raw6", UDP6),
+        Node::text("raw", sockets::raw),
+        Node::text("raw6", sockets::raw6),
         Node::text("route", |_: &Task| {
             let head = "Iface\tDestination\tGateway \tFlags\tRefCnt\tUse\tMetric\tMask\t\tMTU\tWindow\t\
                  IRTT";
@@ -74,36 +66,20 @@ fn nodes() -> Vec<Node> {
         Node::text("netstat", netstat),
         Node::text("snmp", snmp),
         Node::text("snmp6", snmp6),
-        Node::fixed(
-            "sockstat",
-            "sockets: used 0\nTCP: inuse 0 orphan 0 tw 0 alloc 0 mem 0\nUDP: inuse 0 mem 0\n\
-             UDPLITE: inuse 0\nRAW: inuse 0\nFRAG: inuse 0 memory 0",
-        ),
+        Node::text("sockstat", sockets::statistics),
         Node::fixed(
             "sockstat6",
             "TCP6: inuse 0\nUDP6: inuse 0\nUDPLITE6: inuse 0\nRAW6: inuse 0\nFRAG6: inuse 0 memory 0",
         ),
         Node::dir("stat", Vec::new()),
-        Node::text("tcp", |_: &Task| padded(TCP)),
-        Node::fixed("tcp6", TCP6),
-        Node::text("udp", |_: &Task| padded(UDP)),
-        Node::fixed("udp6", UDP6),
-        Node::text("udplite", |_: &Task| padded(UDP)),
-        Node::fixed("udplite6", UDP6),
-        Node::fixed(
-            "unix",
-            "Num       RefCount Protocol Flags    Type St Inode Path",
-        ),
+        Node::text("tcp", sockets::tcp),
+        Node::text("tcp6", sockets::tcp6),
+        Node::text("udp", sockets::udp),
+        Node::text("udp6", sockets::udp6),
+        Node::text("udplite", sockets::none),
+        Node::text("udplite6", sockets::none6),
+        Node::text("unix", sockets::unix),
     ]
-}
-
-/// A title line of the width that Linux gives the lines of `tcp` and `udp`.
-fn padded(title: &str) -> Result<Vec<u8>> {
-    let mut out = Text::new();
-    let title = title.trim_end();
-    let width = if title.contains("drops") { 127 } else { 149 };
-    out.put(format_args!("{title:<width$}\n"));
-    Ok(out.0)
 }
 
 fn dev(_t: &Task) -> Result<Vec<u8>> {

@@ -55,6 +55,8 @@ fn names(t: &Task, path: &str) -> Vec<String> {
 fn shows_the_reader() {
     let t = testing::task();
     *t.name.lock() = *b"a) name\n\0\0\0\0\0\0\0\0";
+    // It has a platform thread, or it would seem asleep.
+    t.thread.store(1, core::sync::atomic::Ordering::Relaxed);
     let stat = read(&t, "self/stat").unwrap();
     assert!(stat.starts_with(&alloc::format!("{} (a) name\n) R 0 ", t.tid)));
     assert_eq!(stat.rsplit(") ").next().unwrap().split(' ').count(), 50);

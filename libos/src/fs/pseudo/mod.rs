@@ -20,8 +20,9 @@ pub struct Home {
     pub dev: u64,
     /// When it was mounted, nanoseconds since 1970: the time of files that have no other.
     pub made: i64,
-    /// What `stat(2)` says of the size of text files.
+    /// What `stat(2)` says of the size of text files, and of the block size.
     pub size: u64,
+    pub blksize: u32,
     /// Why no file can be made: look-ups in `/proc` fail before anyone asks whether a file may
     /// be made (ENOENT); those in `/sys` do not (EACCES).
     pub refusal: Errno,
@@ -35,7 +36,7 @@ impl Home {
             ino,
             mode,
             nlink: 1,
-            blksize: 4096,
+            blksize: self.blksize,
             atime: self.made,
             mtime: self.made,
             ctime: self.made,

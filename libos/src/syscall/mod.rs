@@ -6,6 +6,7 @@
 
 pub mod arg;
 mod numbers;
+pub mod page;
 pub mod table;
 pub mod trace;
 

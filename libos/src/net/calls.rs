@@ -63,7 +63,8 @@ fn internet_protocol(kind: u32, protocol: u32) -> Result<u32> {
         (SOCK_RAW, 0) => Err(Errno::EPROTONOSUPPORT),
         // Raw packets never cross the wall, whatever the capabilities inside.
         (SOCK_RAW, _) => Err(Errno::EPERM),
-        (SOCK_DGRAM, 1 | 58) => Err(Errno::EACCES),
+        // UDP-Lite and echo requests: the host may have them.
+        (SOCK_DGRAM, 136 | 1 | 58) => Ok(protocol),
         (SOCK_STREAM | SOCK_DGRAM, _) => Err(Errno::EPROTONOSUPPORT),
         _ => Err(Errno::ESOCKTNOSUPPORT),
     }

@@ -104,6 +104,7 @@ pub trait HostFiles {
     fn fsync(&self, fd: HostFd, data_only: bool) -> Result<()>;
     fn fallocate(&self, fd: HostFd, mode: u32, offset: u64, len: u64) -> Result<()>;
     /// A terminal's `ioctl(2)`: `arg` is read and written in place, its length as the request
-    /// needs. Only terminal requests, FIONREAD and TIOCOUTQ pass.
+    /// needs. Only terminal requests, FIONREAD,
+    /// TIOCOUTQ and SIOCATMARK pass.
     fn tty_ioctl(&self, fd: HostFd, request: u32, arg: &mut [u8]) -> Result<usize>;
 }

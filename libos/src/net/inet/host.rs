@@ -5,6 +5,7 @@
 //! the host. Everything the host says is checked or cut to what was asked for.
 
 use crate::fs::HostHandle;
+use crate::net::ioctl::SIOCATMARK;
 use crate::net::scm;
 use crate::net::socket::{Common, Incoming, OptionValue, Outgoing, Patience, Socket, broken_pipe};
 use crate::process::creds::CAP_NET_BIND_SERVICE;
@@ -493,6 +494,14 @@ impl Socket for HostSocket {
         let output = match request {
             FIONREAD => false,
             TIOCOUTQ => true,
+            SIOCATMARK if self.is_stream() => {
+                let mut mark = [0; 4];
+                pal()
+                    .tty_ioctl(self.fd(), SIOCATMARK, &mut mark)
+                    .map_err(host_error)?;
+                user::write(t, UserAddr(arg), &mark)?;
+                return Ok(0);
+            }
             _ => return Err(Errno::ENOTTY),
         };
         let n = pal().queued(self.fd(), output).map_err(host_error)?;

@@ -22,13 +22,19 @@ use bastide_pal::boot::Publish;
 use core::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use host::HostSocket;
 
-/// Makes a TCP or UDP socket; the combination has been checked.
+/// Makes a socket; the combination has been checked. Beside TCP and UDP, only the host has any
+/// protocol.
 pub fn create(t: &Task, domain: u32, kind: u32, protocol: u32) -> Result<Arc<dyn Socket>> {
+    const TCP: u32 = options::TCP as u32;
+    const UDP: u32 = options::UDP as u32;
     let common = Common::new(t, domain, kind, protocol);
     if policy::open() {
         return Ok(HostSocket::new(common)?);
     }
-    Ok(make_inside(common))
+    match protocol {
+        TCP | UDP => Ok(make_inside(common)),
+        _ => Err(Errno::EPROTONOSUPPORT),
+    }
 }
 
 fn make_inside(common: Arc<Common>) -> Arc<dyn Socket> {

@@ -20,6 +20,8 @@ use core::sync::atomic::{AtomicBool, Ordering};
 /// `SKB_MAX_HEAD(0)`, and that and `UNIX_SKB_FRAGS_SZ`.
 const HEAD: usize = 3776;
 const PIECE: usize = HEAD + 32_768;
+/// Bytes in one packet: larger blocks of memory go back to the platform whenever they are freed.
+const BLOCK: usize = 32_768;
 
 /// Two sockets that talk to each other.
 pub struct Connection {
@@ -109,19 +111,17 @@ impl End {
         }
     }
 
-    /// Queues one packet of `len` bytes from `src`.
-    #[allow(clippy::too_many_arguments)]
+    /// Queues one packet of `len` bytes from `src` that weighs `charge`.
     fn send_packet(
         &self,
         src: &mut IoSrc<'_>,
         len: usize,
-        linear: usize,
+        charge: usize,
         cred: Option<UCred>,
         files: &mut Vec<Arc<crate::fs::File>>,
         urgent: bool,
     ) -> Result<()> {
         let data = Payload::take(src, len)?;
-        let charge = payload::truesize(len, linear);
         let me = self.me();
         me.charged.fetch_add(charge, Ordering::AcqRel);
         let packet = Packet {
@@ -172,11 +172,21 @@ impl End {
             } else {
                 (1, true)
             };
-            let r = self
-                .room(t, patience)
-                .and_then(|()| self.send_packet(src, len, HEAD, cred, &mut rights.files, mark));
+            let r = self.room(t, patience).and_then(|()| {
+                // The piece's weight is on its last packet.
+                let mut left = len;
+                while left > BLOCK {
+                    self.send_packet(src, BLOCK, 0, cred, &mut rights.files, false)?;
+                    left -= BLOCK;
+                    sent += BLOCK;
+                }
+                let weight = payload::truesize(len, HEAD);
+                self.send_packet(src, left, weight, cred, &mut rights.files, mark)?;
+                sent += left;
+                Ok(())
+            });
             match r {
-                Ok(()) => sent += len,
+                Ok(()) => {}
                 Err(_) if sent > 0 => break,
                 Err(e) => return Err(e),
             }
@@ -202,7 +212,7 @@ impl End {
         self.send_packet(
             src,
             len,
-            super::unix::RECORD_HEAD,
+            payload::truesize(len, super::unix::RECORD_HEAD),
             cred,
             &mut rights.files,
             false,

@@ -182,7 +182,7 @@ pub(crate) fn read_raw(addr: usize, dst: usize, len: usize) -> Result<(), Fault>
 /// Reads an aligned 32-bit word in one access.
 pub fn load_u32(addr: usize) -> Result<u32, Fault> {
     let mut out = 0;
-    if addr % 4 != 0 || accessible(addr, 4) < 4 {
+    if !addr.is_multiple_of(4) || accessible(addr, 4) < 4 {
         return Err(Fault { done: 0 });
     }
     // SAFETY: reads one word of user memory, with a fix-up, and writes the local.
@@ -195,7 +195,7 @@ pub fn load_u32(addr: usize) -> Result<u32, Fault> {
 /// Compares and exchanges an aligned 32-bit word; returns what it was.
 pub fn cas_u32(addr: usize, old: u32, new: u32) -> Result<u32, Fault> {
     let mut out = 0;
-    if addr % 4 != 0 || accessible(addr, 4) < 4 {
+    if !addr.is_multiple_of(4) || accessible(addr, 4) < 4 {
         return Err(Fault { done: 0 });
     }
     // SAFETY: changes one word of user memory, with a fix-up, and writes the local.

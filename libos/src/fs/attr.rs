@@ -97,7 +97,8 @@ fn change_owner(t: &Task, p: &Path, uid: u32, gid: u32) -> SysResult {
     let owner = creds.fsuid == old_uid;
     let uid_ok = uid.is_none_or(|u| owner && u == old_uid);
     let gid_ok = gid.is_none_or(|g| owner && (g == old_gid || creds.in_group(g)));
-    if !(uid_ok && gid_ok) && !creds.capable(CAP_CHOWN) {
+    let ids_ok = uid_ok && gid_ok;
+    if !ids_ok && !creds.capable(CAP_CHOWN) {
         return Err(Errno::EPERM);
     }
     let mut new_mode = mode;

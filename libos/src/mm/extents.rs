@@ -227,15 +227,16 @@ impl Extents {
         let mut order = (end - page).max(page).max(1).ilog2().min(MAX_ORDER);
         loop {
             let first = page & !((1 << order) - 1);
-            if first >= low && first + (1 << order) <= high {
-                if let Some(pages) = Pages::zeroed(1 << order) {
-                    return Some(Extent {
-                        first,
-                        pages: Arc::new(pages),
-                        present: [0; 8],
-                        stale: false,
-                    });
-                }
+            if first >= low
+                && first + (1 << order) <= high
+                && let Some(pages) = Pages::zeroed(1 << order)
+            {
+                return Some(Extent {
+                    first,
+                    pages: Arc::new(pages),
+                    present: [0; 8],
+                    stale: false,
+                });
             }
             order = order.checked_sub(1)?;
         }

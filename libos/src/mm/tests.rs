@@ -221,7 +221,7 @@ fn stacks_grow_to_their_limit_and_keep_their_distance() {
     };
     let fault = |addr| mm.fault_with(|| limits, addr, true, false);
     assert_eq!(fault(top - (200 << 10)), FaultOutcome::Repaired);
-    assert!(mapped(top - (200 << 10) & !(P - 1)).is_some());
+    assert!(mapped((top - (200 << 10)) & !(P - 1)).is_some());
     assert_eq!(fault(top - (1 << 20)), FaultOutcome::Repaired);
     assert_eq!(fault(top - (1 << 20) - 1), FaultOutcome::Segv(1));
 

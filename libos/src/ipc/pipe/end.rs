@@ -92,7 +92,7 @@ impl PipeEnd {
         let mut done = 0;
         match taken {
             Taken::Small(buf, n) => match dst.put(&buf[..n]) {
-                Ok(k) if k == n => return Ok(n),
+                Ok(k) if k == n => Ok(n),
                 r => {
                     let k = r.as_ref().map_or(0, |&k| k);
                     let mut c = Chunk::new()?;

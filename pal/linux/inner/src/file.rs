@@ -130,8 +130,8 @@ impl HostFiles for LinuxPal {
             path,
             flags
                 | O_NOFOLLOW
-                | O_NONBLOCK * u32::from(flags & O_PATH == 0)
-                | O_NOCTTY * u32::from(flags & O_PATH == 0),
+                | (O_NONBLOCK * u32::from(flags & O_PATH == 0))
+                | (O_NOCTTY * u32::from(flags & O_PATH == 0)),
             mode,
         )
     }
@@ -304,23 +304,23 @@ impl HostFiles for LinuxPal {
     }
 
     fn mkdir(&self, dir: HostFd, path: &[u8], mode: u32) -> Result<()> {
-        // SAFETY: the host reads the name.
         at(dir, path, |d, n| {
+            // SAFETY: the host reads the name.
             unit(unsafe { host!(__NR_mkdirat, d.0, n.as_ptr(), mode) })
         })
     }
 
     fn mknod(&self, dir: HostFd, path: &[u8], mode: u32, rdev: u64) -> Result<()> {
-        // SAFETY: the host reads the name.
         at(dir, path, |d, n| {
+            // SAFETY: the host reads the name.
             unit(unsafe { host!(__NR_mknodat, d.0, n.as_ptr(), mode, rdev) })
         })
     }
 
     fn symlink(&self, dir: HostFd, path: &[u8], target: &[u8]) -> Result<()> {
         let t = cpath(target)?;
-        // SAFETY: the host reads both strings.
         at(dir, path, |d, n| {
+            // SAFETY: the host reads both strings.
             unit(unsafe { host!(__NR_symlinkat, t.as_ptr(), d.0, n.as_ptr()) })
         })
     }
@@ -336,8 +336,8 @@ impl HostFiles for LinuxPal {
 
     fn unlink(&self, dir: HostFd, path: &[u8], directory: bool) -> Result<()> {
         let flags = if directory { AT_REMOVEDIR } else { 0 };
-        // SAFETY: the host reads the name.
         at(dir, path, |d, n| {
+            // SAFETY: the host reads the name.
             unit(unsafe { host!(__NR_unlinkat, d.0, n.as_ptr(), flags) })
         })
     }

@@ -11,7 +11,7 @@ mod inet;
 mod interfaces;
 mod ioctl;
 pub mod msg;
-mod netlink;
+pub mod netlink;
 mod options;
 mod packet;
 mod payload;

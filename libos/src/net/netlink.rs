@@ -5,7 +5,8 @@ use super::address::{Address, family};
 use super::interfaces::{self, Interface};
 use super::packet::{Packet, Queue};
 use super::payload::{self, Payload};
-use super::socket::{Common, Flags, Incoming, OptionValue, Outgoing, Socket};
+use super::socket::{Common, Flags, Incoming, OptionValue, Outgoing, Socket, SocketFile};
+use crate::fs::File;
 use crate::uio::{IoDst, IoSrc};
 use crate::user::{self, UserAddr};
 use crate::wait::{
@@ -85,7 +86,18 @@ fn parse(addr: &[u8]) -> Result<SockAddrNl> {
     Ok(a)
 }
 
+/// The netlink socket behind a file: ENOTSOCK, EINVAL for another kind.
+pub fn of_file(f: &File) -> Result<&Netlink> {
+    let socket = f.downcast::<SocketFile>().ok_or(Errno::ENOTSOCK)?;
+    socket.0.as_any().downcast_ref().ok_or(Errno::EINVAL)
+}
+
 impl Netlink {
+    /// The kernel sends a datagram.
+    pub fn deliver(&self, data: &[u8]) {
+        self.answer(data.to_vec());
+    }
+
     /// Takes a port number: the process's id, or another if that is taken.
     fn bind_to(&self, t: &Task, wanted: u32) -> Result<()> {
         let mut state = self.state.lock();

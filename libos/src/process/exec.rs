@@ -83,6 +83,8 @@ pub fn sys_execveat(
     };
     let plan = Plan::new(t, file, shown, args, env)?;
     become_only_thread(t)?;
+    // While its memory is there: locks that it holds pass to those who wait.
+    crate::event::futex::exit_robust(t);
     let borrowed = life::memory_is_shared(t);
     if t.tid == t.process.pid && !borrowed {
         plan.run_in_place(t, ctx);

@@ -1571,7 +1571,7 @@ pub static TABLE: &[Entry] = &[
         "mq_notify",
         "fd,ptr",
         &h(crate::ipc::mqueue::sys_mq_notify),
-        Partial("SIGEV_THREAD is ENOSYS"),
+        Full,
     ),
     e(
         245,

@@ -3,6 +3,8 @@
 use super::{Queue, queue_of};
 use crate::abi::signal::SI_MESGQ;
 use crate::abi::time::{SIGEV_NONE, SIGEV_SIGNAL, SIGEV_THREAD, SigEvent};
+use crate::fs::File;
+use crate::net::netlink;
 use crate::process::Process;
 use crate::signal::{self, Fields, SigInfo};
 use crate::user::{self, UserAddr};
@@ -13,15 +15,23 @@ use alloc::sync::{Arc, Weak};
 pub struct Notification {
     owner: Weak<Process>,
     pid: i32,
-    /// `SIGEV_NONE` or `SIGEV_SIGNAL`.
+    /// `SIGEV_NONE`, `SIGEV_SIGNAL` or `SIGEV_THREAD`.
     kind: i32,
     signo: i32,
     value: u64,
+    /// For `SIGEV_THREAD`: the netlink socket that the C library's thread reads, and what to send.
+    thread: Option<(Arc<File>, [u8; COOKIE])>,
 }
+
+/// Bytes of a `SIGEV_THREAD` message; the last says what happened.
+const COOKIE: usize = 32;
+const WOKEN_UP: u8 = 1;
+const REMOVED: u8 = 2;
 
 impl Notification {
     /// Tells the owner that `t` sent a message.
     pub fn send(self, t: &Task) {
+        self.tell_thread(WOKEN_UP);
         if self.kind != SIGEV_SIGNAL {
             return;
         }
@@ -45,6 +55,16 @@ impl Notification {
         (self.kind, self.signo, self.pid)
     }
 
+    fn tell_thread(&self, what: u8) {
+        if let Some((f, cookie)) = &self.thread
+            && let Ok(socket) = netlink::of_file(f)
+        {
+            let mut message = *cookie;
+            message[COOKIE - 1] = what;
+            socket.deliver(&message);
+        }
+    }
+
     fn is_of(&self, t: &Task) -> bool {
         core::ptr::eq(self.owner.as_ptr(), Arc::as_ptr(&t.process))
     }
@@ -52,25 +72,33 @@ impl Notification {
 
 /// The caller's registration goes (`close(2)`).
 pub(super) fn forget(q: &Queue, t: &Task) {
-    let mut s = q.state.lock();
-    if s.notification.as_ref().is_some_and(|n| n.is_of(t)) {
-        s.notification = None;
+    let gone = {
+        let mut s = q.state.lock();
+        s.notification.take_if(|n| n.is_of(t))
+    };
+    if let Some(n) = gone {
+        n.tell_thread(REMOVED);
     }
 }
 
-/// `mq_notify(2)`. EBADF, EBUSY if another is registered, EINVAL.
+/// `mq_notify(2)`. EBADF, EBUSY if another is registered, EINVAL, EFAULT, ENOTSOCK.
 pub fn sys_mq_notify(t: &Arc<Task>, fd: i32, event: UserAddr) -> SysResult {
     let event = if event.is_null() {
         None
     } else {
         Some(user::read::<SigEvent>(t, event)?)
     };
+    let mut thread = None;
     if let Some(e) = &event {
         match e.notify {
             SIGEV_NONE => {}
             SIGEV_SIGNAL if (0..=64).contains(&e.signo) => {}
-            // The C library's threads learn through a netlink socket.
-            SIGEV_THREAD => return Err(Errno::ENOSYS),
+            SIGEV_THREAD => {
+                let cookie = user::read(t, UserAddr(e.value as usize))?;
+                let socket = t.file(e.signo)?;
+                netlink::of_file(&socket)?;
+                thread = Some((socket, cookie));
+            }
             _ => return Err(Errno::EINVAL),
         }
     }
@@ -93,6 +121,7 @@ pub fn sys_mq_notify(t: &Arc<Task>, fd: i32, event: UserAddr) -> SysResult {
         kind: e.notify,
         signo: e.signo,
         value: e.value,
+        thread,
     });
     Ok(0)
 }

@@ -4,7 +4,6 @@
 #define _GNU_SOURCE
 #include <errno.h>
 #include <fcntl.h>
-#include <linux/futex.h>
 #include <setjmp.h>
 #include <signal.h>
 #include <stdint.h>
@@ -18,6 +17,12 @@
 #include <sys/uio.h>
 #include <sys/wait.h>
 #include <unistd.h>
+
+// musl comes without the kernel's headers.
+#ifndef FUTEX_WAIT
+#define FUTEX_WAIT 0
+#define FUTEX_WAKE 1
+#endif
 
 #define PAGE 4096UL
 #define BOTH (PROT_READ | PROT_WRITE)

@@ -190,11 +190,6 @@ fn meminfo(_t: &Task) -> Result<Vec<u8>> {
     ] {
         put_kb(&mut out, name, kb);
     }
-    for name in ["Total", "Free", "Rsvd", "Surp"] {
-        out.put(format_args!("HugePages_{name}:{:>8}\n", 0));
-    }
-    put_kb(&mut out, "Hugepagesize", 2048);
-    put_kb(&mut out, "Hugetlb", 0);
     put_kb(&mut out, "DirectMap4k", total);
     put_kb(&mut out, "DirectMap2M", 0);
     Ok(out.0)

@@ -143,7 +143,7 @@ impl Drop for Attachment {
     }
 }
 
-/// `shmget(2)`. EINVAL (size), ENOSPC, ENOENT, EEXIST, EACCES, ENOMEM (there are no huge pages).
+/// `shmget(2)`. EINVAL (size, huge pages), ENOSPC, ENOENT, EEXIST, EACCES, ENOMEM.
 pub fn sys_shmget(t: &Arc<Task>, key: i32, size: usize, flags: u32) -> SysResult {
     let id = SEGMENTS.get(
         t,
@@ -172,7 +172,11 @@ fn create(t: &Task, key: i32, size: usize, flags: u32) -> Result<Arc<Segment>> {
     if pages.checked_mul(PAGE as u64).is_none() || total.is_none_or(|n| n > all) {
         return Err(Errno::ENOSPC);
     }
-    if flags & SHM_HUGETLB != 0 || pages > crate::pal().memory().0 / PAGE as u64 {
+    // There are no huge pages of any size.
+    if flags & SHM_HUGETLB != 0 {
+        return Err(Errno::EINVAL);
+    }
+    if pages > crate::pal().memory().0 / PAGE as u64 {
         return Err(Errno::ENOMEM);
     }
     TOTAL.fetch_add(pages, Ordering::Relaxed);

@@ -155,8 +155,14 @@ impl Mm {
                 .ok_or(Errno::EINVAL)?;
             let v = s.map.find(a).ok_or(Errno::ENOMEM)?;
             match &v.memory {
-                Memory::Pages { map, .. } => {
+                Memory::Pages { map, filled, .. } => {
                     map.object().residency(v.offset_at(a), part);
+                    // The platform knows better which pages of a large block were touched.
+                    for (from, to) in filled.within(a, b) {
+                        if let Some(part) = part.get_mut((from - a) / PAGE..(to - a) / PAGE) {
+                            pal().resident(from, to - from, part).map_err(host_error)?;
+                        }
+                    }
                     Ok(())
                 }
                 _ => pal().resident(a, b - a, part).map_err(host_error),

@@ -54,6 +54,7 @@ impl Mm {
             }
             // Locks are not inherited.
             copy.flags -= VmFlags::LOCKED | VmFlags::LOCKONFAULT;
+            copy.flags.set(VmFlags::INHERITED, !v.shared());
             child.map.put(copy);
         }
         child.inherited = inherited;

@@ -64,7 +64,7 @@ impl State {
             if v.flags.contains(VmFlags::LOCKED) {
                 self.check_lock(limits, len / PAGE).ok()?;
             }
-            if self.map.len() >= MAX_MAP_COUNT.size() {
+            if self.map.len() > MAX_MAP_COUNT.size() {
                 return None;
             }
             pal().map(old_end, len, prot, MapSource::Anon).ok()?;

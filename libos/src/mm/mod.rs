@@ -219,7 +219,7 @@ impl Mm {
         let mut v = new_vma(r, extra, len)?;
         let mut gone = Vec::new();
         let mut s = self.state.lock();
-        if s.map.len() >= MAX_MAP_COUNT.size() {
+        if s.map.len() > MAX_MAP_COUNT.size() {
             return Err(Errno::ENOMEM);
         }
         let place = Place {

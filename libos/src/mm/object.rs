@@ -85,7 +85,7 @@ struct State {
 /// a mapping of the same object can be repaired meanwhile.
 pub struct PageObject {
     id: u64,
-    /// Shared memory of a fixed size: no holes to keep, so an access brings in a large block.
+    /// Shared memory of a fixed size: no holes to keep, so an access may bring in a large block.
     fixed: bool,
     budget: Option<Arc<Budget>>,
     change: Mutex<()>,
@@ -98,6 +98,8 @@ enum Segment {
 }
 
 const P: u64 = PAGE as u64;
+/// Shared memory up to this size comes in page by page.
+const SMALL: u64 = 16 * P;
 /// Pages of the largest block.
 const LARGE: u64 = 512;
 
@@ -456,7 +458,7 @@ impl PageObject {
         if let Some(r) = s.extents.run(page, end) {
             return Ok(r);
         }
-        if self.fixed {
+        if self.fixed && s.size > SMALL {
             // The whole block, if it can be had; it takes memory only as it is touched.
             let first = page & !(LARGE - 1);
             let last = (first + LARGE).min(s.size.div_ceil(P));
@@ -476,6 +478,10 @@ impl PageObject {
 
     /// Sets a byte per page from a page-aligned offset on to whether it holds contents.
     pub fn residency(&self, offset: u64, out: &mut [u8]) {
+        if self.fixed {
+            // What is in large blocks that nobody touched is not there.
+            return;
+        }
         let s = self.state.lock();
         let first = offset / P;
         let end = first + out.len() as u64;

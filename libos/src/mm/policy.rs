@@ -2,6 +2,7 @@
 
 use super::Mm;
 use super::calls::page_range;
+use super::remote::{find_target, may_access};
 use crate::abi::raw::mempolicy::*;
 use crate::process::creds::CAP_SYS_NICE;
 use crate::user::{self, UserAddr};
@@ -144,10 +145,7 @@ pub fn sys_get_mempolicy(
             found = Some(v.policy);
             false
         });
-        match found.ok_or(Errno::EFAULT)? {
-            DEFAULT => own,
-            p => p,
-        }
+        found.ok_or(Errno::EFAULT)?
     } else {
         own
     };
@@ -169,6 +167,63 @@ pub fn sys_get_mempolicy(
             let word = u64::from(i == 0 && nodes);
             user::write(t, mask.offset(i * 8)?, &word)?;
         }
+    }
+    Ok(0)
+}
+
+/// `migrate_pages(2)`: there is nowhere to migrate to. EINVAL, EFAULT, ESRCH, EPERM.
+pub fn sys_migrate_pages(
+    t: &Arc<Task>,
+    pid: i32,
+    maxnode: u64,
+    from: UserAddr,
+    to: UserAddr,
+) -> SysResult {
+    read_nodes(t, from, maxnode)?;
+    let target_exists = read_nodes(t, to, maxnode)?;
+    may_access(t, &*find_target(t, pid)?)?;
+    if target_exists {
+        Ok(0)
+    } else {
+        Err(Errno::EINVAL)
+    }
+}
+
+/// `move_pages(2)`: says on which node pages are; moving them there changes nothing. EINVAL, EPERM,
+/// ESRCH, EFAULT, ENODEV.
+pub fn sys_move_pages(
+    t: &Arc<Task>,
+    pid: i32,
+    count: usize,
+    pages: UserAddr,
+    nodes: UserAddr,
+    status: UserAddr,
+    flags: u32,
+) -> SysResult {
+    if flags & !(MPOL_MF_MOVE | MPOL_MF_MOVE_ALL) != 0 {
+        return Err(Errno::EINVAL);
+    }
+    if flags & MPOL_MF_MOVE_ALL != 0 && !t.creds().capable(CAP_SYS_NICE) {
+        return Err(Errno::EPERM);
+    }
+    let target = find_target(t, pid)?;
+    may_access(t, &target)?;
+    let mm = target.mm();
+    let own = Arc::ptr_eq(&mm, &t.mm());
+    for i in 0..count {
+        let at =
+            |array: UserAddr, size: usize| array.offset(i.checked_mul(size).ok_or(Errno::EFAULT)?);
+        let page: u64 = user::read(t, at(pages, 8)?)?;
+        if !nodes.is_null() && user::read::<i32>(t, at(nodes, 4)?)? != 0 {
+            return Err(Errno::ENODEV);
+        }
+        let page = page as usize & !(PAGE - 1);
+        let found = match mm.find_map(page) {
+            None => -Errno::EFAULT.0,
+            Some(_) if mm.present(page, page.saturating_add(PAGE), own) == [true] => 0,
+            Some(_) => -Errno::ENOENT.0,
+        };
+        user::write(t, at(status, 4)?, &found)?;
     }
     Ok(0)
 }

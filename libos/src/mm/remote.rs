@@ -141,6 +141,16 @@ impl Mm {
     }
 }
 
+/// The task `pid`, or one of the process `pid`; 0 is `t`. ESRCH.
+pub(super) fn find_target(t: &Arc<Task>, pid: i32) -> Result<Arc<Task>> {
+    if pid == 0 {
+        return Ok(t.clone());
+    }
+    find_task(pid)
+        .or_else(|| find_process(pid)?.tasks.lock().values().next().cloned())
+        .ok_or(Errno::ESRCH)
+}
+
 /// `t` may look into `target`, Linux's `ptrace_may_access` with real credentials: EPERM.
 pub fn may_access(t: &Task, target: &Task) -> Result<()> {
     if Arc::ptr_eq(&t.process, &target.process) {
@@ -178,9 +188,10 @@ fn transfer(
     if theirs.iter().all(|v| v.len == 0) {
         return Ok(0);
     }
-    let target = find_task(pid)
-        .or_else(|| find_process(pid)?.tasks.lock().values().next().cloned())
-        .ok_or(Errno::ESRCH)?;
+    if pid == 0 {
+        return Err(Errno::ESRCH);
+    }
+    let target = find_target(t, pid)?;
     may_access(t, &target)?;
     let mm = target.mm();
     let thread = ThreadId(target.thread.load(Ordering::Acquire));

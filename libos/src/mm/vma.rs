@@ -37,6 +37,9 @@ bitflags::bitflags! {
         const NOHUGEPAGE = 0x800;
         /// `mseal(2)`: must not be unmapped, moved or change its rights.
         const SEALED = 0x1000;
+        /// Private memory copied from a parent by fork. As on Linux, it does not become one
+        /// mapping with memory that is younger.
+        const INHERITED = 0x2000;
     }
 }
 

@@ -735,6 +735,20 @@ pub static TABLE: &[Entry] = &[
         &h(calls::sys_pkey_free),
         Refused("EINVAL: there is no key to free"),
     ),
+    e(
+        256,
+        "migrate_pages",
+        "pid,int,ptr,ptr",
+        &h(policy::sys_migrate_pages),
+        Full,
+    ),
+    e(
+        279,
+        "move_pages",
+        "pid,int,ptr,ptr,ptr,hex",
+        &h(policy::sys_move_pages),
+        Full,
+    ),
     e(462, "mseal", "ptr,size,hex", &h(calls::sys_mseal), Full),
     // processes
     e(

@@ -44,6 +44,7 @@ pub fn pal() -> &'static dyn Pal {
 /// Sets up the kernel, once.
 pub fn init(platform: &'static dyn Pal, config: BootConfig) -> &'static Kernel {
     bastide_base::init(platform);
+    crate::logger::install(&config.log);
     KERNEL.get_or_init(|| Kernel {
         hostname: Mutex::new(config.hostname.clone()),
         domainname: Mutex::new(b"(none)".to_vec()),

@@ -11,6 +11,7 @@ pub mod fs;
 pub mod ipc;
 pub mod kernel;
 pub mod loader;
+mod logger;
 pub mod mm;
 pub mod net;
 pub mod process;

@@ -9,6 +9,7 @@ mod render;
 mod summary;
 
 use super::{Entry, numbers};
+use crate::process::Life;
 use crate::signal::{Fields, SigInfo};
 use crate::{Errno, SysResult, Task, kernel, pal};
 use alloc::format;
@@ -34,8 +35,8 @@ pub fn enabled() -> bool {
 pub struct Started {
     args: [u64; 6],
     nr: u64,
-    /// Each argument's text, or `None` where the call fills it in.
-    texts: Vec<Option<String>>,
+    /// Each argument's place and kind, and its text, or `None` where the call fills it in.
+    shown: Vec<(usize, &'static str, Option<String>)>,
     /// Monotonic nanoseconds.
     at: u64,
 }
@@ -69,7 +70,7 @@ pub fn before(t: &Task, entry: Option<&Entry>, ctx: &Context) -> Started {
     let mut started = Started {
         args: ctx.args(),
         nr: ctx.orig_rax,
-        texts: Vec::new(),
+        shown: Vec::new(),
         at: pal().now(Clock::Monotonic),
     };
     if kernel().config.trace_summary {
@@ -83,13 +84,18 @@ pub fn before(t: &Task, entry: Option<&Entry>, ctx: &Context) -> Started {
         args: started.args,
         result: None,
     };
-    started.texts = kinds(entry)
-        .map(|(i, kind)| (!render::is_output(kind)).then(|| call.show(kind, i)))
+    started.shown = kinds(entry)
+        .filter(|(i, kind)| *kind != "mode" || call.takes_mode(entry, *i))
+        .map(|(i, kind)| {
+            let text = (!render::is_output(kind)).then(|| call.show(kind, i));
+            (i, kind, text)
+        })
         .collect();
     if let Some(e) = entry
         && FINAL.contains(&e.name)
     {
-        let args = started.texts.iter().flatten().cloned().collect::<Vec<_>>();
+        let args = started.shown.iter().filter_map(|(_, _, text)| text.clone());
+        let args: Vec<String> = args.collect();
         line(t, &format!("{}({}) = ?", e.name, args.join(", ")));
     }
     started
@@ -112,13 +118,13 @@ pub fn after(t: &Task, entry: Option<&Entry>, started: Started, result: SysResul
     };
     let mut text = name(entry, started.nr);
     text.push('(');
-    for (n, ((i, kind), input)) in kinds(entry).zip(&started.texts).enumerate() {
+    for (n, (i, kind, input)) in started.shown.iter().enumerate() {
         if n > 0 {
             text.push_str(", ");
         }
         match input {
             Some(s) => text.push_str(s),
-            None => text.push_str(&call.show(kind, i)),
+            None => text.push_str(&call.show(kind, *i)),
         }
     }
     text.push_str(") = ");
@@ -183,6 +189,11 @@ pub fn exited(t: &Task, wait_status: i32) {
     if !enabled() || kernel().config.trace_summary {
         return;
     }
+    // When the whole process ends, all its tasks end with its status.
+    let wait_status = match *t.process.life.lock() {
+        Life::Exiting(status) | Life::Zombie(status) => status,
+        Life::Running => wait_status,
+    };
     let signal = wait_status & 0x7f;
     if signal == 0 {
         line(

@@ -2,6 +2,7 @@
 
 use super::names;
 use crate::net::Address;
+use crate::syscall::Entry;
 use crate::user::{self, UserAddr};
 use crate::{SysResult, Task};
 use alloc::format;
@@ -70,7 +71,7 @@ impl Call<'_> {
                 0 => String::from("0"),
                 v => format!("{v:#x}"),
             },
-            "mode" => format!("{:#o}", v as u32).replacen("0o", "0", 1),
+            "mode" => format!("{:#04o}", v as u32).replacen("0o", "0", 1),
             "dirfd" if v as i32 == AT_FDCWD => String::from("AT_FDCWD"),
             "dirfd" => format!("{}", v as i32),
             "path" => self.text(v, user::PATH_MAX),
@@ -136,6 +137,15 @@ impl Call<'_> {
             "wstatus" => self.wait_status(v),
             _ => pointer(v),
         }
+    }
+
+    /// The mode at place `i` means something: `open(2)` reads it only when it may create a file.
+    pub fn takes_mode(&self, entry: Option<&Entry>, i: usize) -> bool {
+        const O_CREAT: u64 = 0o100;
+        const O_TMPFILE: u64 = 0o20000000;
+        let before = i.checked_sub(1).map_or(0, |j| self.args[j]);
+        let kind = entry.and_then(|e| e.args.split(',').nth(i.wrapping_sub(1)));
+        kind != Some("oflags") || before & (O_CREAT | O_TMPFILE) != 0
     }
 
     fn returned(&self) -> usize {

@@ -8,7 +8,8 @@ use alloc::collections::BTreeMap;
 use alloc::sync::Arc;
 use alloc::vec::Vec;
 use bastide_abi::raw::net::{
-    AF_INET, AF_INET6, AF_UNIX, SOCK_DGRAM, SOCK_RAW, SOCK_SEQPACKET, SOCK_STREAM,
+    AF_INET, AF_INET6, AF_UNIX, SO_ACCEPTCONN, SOCK_DGRAM, SOCK_RAW, SOCK_SEQPACKET, SOCK_STREAM,
+    SOL_SOCKET,
 };
 
 /// Every open file of every process once.
@@ -98,7 +99,16 @@ fn address(out: &mut Text, name: Option<&[u8]>, v6: bool) {
     out.put(format_args!(":{:04X}", port.map_or(0, u16::from_be_bytes)));
 }
 
-fn inet(title: &str, family: u32, kind: u32, width: usize) -> Vec<u8> {
+/// It waits for connections, here or on the host.
+fn is_listening(s: &dyn Socket, t: &Task) -> bool {
+    if !s.owns_options(SO_ACCEPTCONN) {
+        return s.is_listening();
+    }
+    s.get_option(t, SOL_SOCKET as i32, SO_ACCEPTCONN, 4)
+        .is_ok_and(|v| v.first().is_some_and(|&b| b != 0))
+}
+
+fn inet(t: &Task, title: &str, family: u32, kind: u32, width: usize) -> Vec<u8> {
     const ESTABLISHED: u32 = 1;
     const CLOSE: u32 = 7;
     const LISTEN: u32 = 10;
@@ -113,7 +123,7 @@ fn inet(title: &str, family: u32, kind: u32, width: usize) -> Vec<u8> {
             // Neither bound nor connected: Linux does not list it either.
             continue;
         }
-        let state = match (&peer, s.is_listening()) {
+        let state = match (&peer, is_listening(&*s, t)) {
             (_, true) => LISTEN,
             (Some(_), _) => ESTABLISHED,
             _ => CLOSE,
@@ -159,33 +169,33 @@ const UDP6: &str = "  sl  local_address                         remote_address  
      st tx_queue rx_queue tr tm->when retrnsmt   uid  timeout inode ref pointer drops";
 
 /// `tcp`.
-pub fn tcp(_t: &Task) -> Result<Vec<u8>> {
-    Ok(inet(TCP, AF_INET, SOCK_STREAM, 149))
+pub fn tcp(t: &Task) -> Result<Vec<u8>> {
+    Ok(inet(t, TCP, AF_INET, SOCK_STREAM, 149))
 }
 
 /// `tcp6`.
-pub fn tcp6(_t: &Task) -> Result<Vec<u8>> {
-    Ok(inet(TCP6, AF_INET6, SOCK_STREAM, 0))
+pub fn tcp6(t: &Task) -> Result<Vec<u8>> {
+    Ok(inet(t, TCP6, AF_INET6, SOCK_STREAM, 0))
 }
 
 /// `udp`.
-pub fn udp(_t: &Task) -> Result<Vec<u8>> {
-    Ok(inet(UDP, AF_INET, SOCK_DGRAM, 127))
+pub fn udp(t: &Task) -> Result<Vec<u8>> {
+    Ok(inet(t, UDP, AF_INET, SOCK_DGRAM, 127))
 }
 
 /// `udp6`.
-pub fn udp6(_t: &Task) -> Result<Vec<u8>> {
-    Ok(inet(UDP6, AF_INET6, SOCK_DGRAM, 0))
+pub fn udp6(t: &Task) -> Result<Vec<u8>> {
+    Ok(inet(t, UDP6, AF_INET6, SOCK_DGRAM, 0))
 }
 
 /// `raw`.
-pub fn raw(_t: &Task) -> Result<Vec<u8>> {
-    Ok(inet(UDP, AF_INET, SOCK_RAW, 127))
+pub fn raw(t: &Task) -> Result<Vec<u8>> {
+    Ok(inet(t, UDP, AF_INET, SOCK_RAW, 127))
 }
 
 /// `raw6`.
-pub fn raw6(_t: &Task) -> Result<Vec<u8>> {
-    Ok(inet(UDP6, AF_INET6, SOCK_RAW, 0))
+pub fn raw6(t: &Task) -> Result<Vec<u8>> {
+    Ok(inet(t, UDP6, AF_INET6, SOCK_RAW, 0))
 }
 
 /// The title line alone, for protocols that are not there.

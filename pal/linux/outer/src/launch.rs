@@ -210,6 +210,7 @@ fn watch(zygote: i32, set: &libc::sigset_t) -> Result<i32, LaunchError> {
             let by = c.stopped.swap(0, Ordering::AcqRel);
             // SAFETY: plain calls. A stopped program stops its launcher, so that a shell sees it.
             if by != 0 && unsafe { libc::getpid() == c.launcher.load(Ordering::Relaxed) } {
+                // SAFETY: a signal to ourselves.
                 unsafe { libc::raise(libc::SIGSTOP) };
             }
         } else if signal > 0 {

@@ -46,10 +46,10 @@ pub fn lookup(
             let member = line
                 .get(3)
                 .is_some_and(|list| list.split(',').any(|member| member == *name));
-            if let (true, Some(number)) = (member, number_at(&line, 2)) {
-                if !groups.contains(&number) {
-                    groups.push(number);
-                }
+            if let (true, Some(number)) = (member, number_at(&line, 2))
+                && !groups.contains(&number)
+            {
+                groups.push(number);
             }
         }
     }

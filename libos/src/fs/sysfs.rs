@@ -6,7 +6,7 @@ use super::procfs::{cpu_list, cpu_mask, memory_pages};
 use super::pseudo::{Content, Home, Node, TreeInode};
 use super::{FileSystem, Inode, StatFs, inode};
 use crate::process::find_process;
-use crate::{Errno, Result, Task, kernel, pal, time};
+use crate::{Errno, Result, Task, kernel, time};
 use alloc::borrow::Cow;
 use alloc::format;
 use alloc::string::String;
@@ -119,12 +119,12 @@ fn root() -> Node {
 }
 
 fn all() -> String {
-    cpu_list(&(0..pal().cpus().max(1)).collect::<Vec<_>>())
+    cpu_list(&(0..crate::cpus()).collect::<Vec<_>>())
 }
 
 /// `devices/system/cpu`.
 fn cpus() -> Node {
-    let n = pal().cpus().max(1);
+    let n = crate::cpus();
     let mut entries: Vec<Node> = (0..n).map(cpu).collect();
     entries.extend([
         line("enabled", all),
@@ -144,7 +144,7 @@ fn cpus() -> Node {
 
 /// One CPU: a core of its own in the one package.
 fn cpu(i: u32) -> Node {
-    let everyone: Vec<u32> = (0..pal().cpus().max(1)).collect();
+    let everyone: Vec<u32> = (0..crate::cpus()).collect();
     let (own_mask, own_list) = (cpu_mask(&[i]), cpu_list(&[i]));
     let (all_mask, all_list) = (cpu_mask(&everyone), cpu_list(&everyone));
     let mut topology = vec![
@@ -211,7 +211,7 @@ fn cpu(i: u32) -> Node {
 
 /// `devices/system/node`: one.
 fn nodes() -> Node {
-    let everyone: Vec<u32> = (0..pal().cpus().max(1)).collect();
+    let everyone: Vec<u32> = (0..crate::cpus()).collect();
     let mut node0: Vec<Node> = everyone
         .iter()
         .map(|i| Node::link(format!("cpu{i}"), format!("../../cpu/cpu{i}")))

@@ -35,7 +35,7 @@ impl Mm {
             };
             let rest = &mut buf[done..];
             let n = match self.reach(at, rest.len(), Prot::READ, |n| {
-                pal().peek(thread, at, &mut rest[..n]).unwrap_or(0)
+                pal().peek(thread, at, &mut rest[..n]).unwrap_or(0).min(n)
             }) {
                 Some(Way::Done(n)) => n,
                 Some(Way::Object(object, offset, len)) => {
@@ -66,7 +66,7 @@ impl Mm {
             };
             let rest = &buf[done..];
             let n = match self.reach(at, rest.len(), Prot::WRITE, |n| {
-                pal().poke(thread, at, &rest[..n]).unwrap_or(0)
+                pal().poke(thread, at, &rest[..n]).unwrap_or(0).min(n)
             }) {
                 Some(Way::Done(n)) => n,
                 Some(Way::Object(object, offset, len)) => object

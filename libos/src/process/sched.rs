@@ -252,7 +252,7 @@ pub fn sys_sched_rr_get_interval(t: &Arc<Task>, pid: i32, out: UserAddr) -> SysR
 }
 
 fn all_cpus() -> Vec<u64> {
-    let n = pal().cpus() as usize;
+    let n = crate::cpus() as usize;
     (0..n.div_ceil(64))
         .map(|w| {
             if n - w * 64 >= 64 {
@@ -311,7 +311,7 @@ pub fn sys_sched_getaffinity(t: &Arc<Task>, pid: i32, len: usize, mask: UserAddr
 
 /// `getcpu(2)`.
 pub fn sys_getcpu(t: &Arc<Task>, cpu: UserAddr, node: UserAddr) -> SysResult {
-    user::write_opt(t, cpu, &pal().cpu().min(pal().cpus() - 1))?;
+    user::write_opt(t, cpu, &pal().cpu().min(crate::cpus() - 1))?;
     user::write_opt(t, node, &0u32)?;
     Ok(0)
 }

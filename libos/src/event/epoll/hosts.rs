@@ -104,7 +104,8 @@ impl Hosts {
         let Some(set) = inner.set.as_ref().map(|s| s.0) else {
             return;
         };
-        loop {
+        // Enough rounds for every descriptor; a host that never ends would keep the lock.
+        for _ in 0..=inner.items.len() / BATCH {
             let mut out = [(0, 0); BATCH];
             let n = pal().readiness_take(set, &mut out).unwrap_or(0).min(BATCH);
             for &(_, cookie) in &out[..n] {

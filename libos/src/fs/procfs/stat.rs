@@ -7,7 +7,7 @@ use super::{info, memory, ticks};
 use crate::process::Creds;
 use crate::process::task::RLIMIT_SIGPENDING;
 use crate::signal::{Charge, SigSet};
-use crate::{Result, Task, pal};
+use crate::{Result, Task};
 use alloc::string::String;
 use alloc::sync::Arc;
 use alloc::vec;
@@ -214,7 +214,7 @@ fn bits(cpus: &[u32]) -> Vec<u64> {
 
 /// CPUs as a mask of all that there are.
 pub fn cpu_mask(cpus: &[u32]) -> String {
-    let mask = mask(&bits(cpus), pal().cpus().max(1));
+    let mask = mask(&bits(cpus), crate::cpus());
     String::from_utf8(mask.0).unwrap_or_default()
 }
 
@@ -226,7 +226,7 @@ pub fn cpu_list(cpus: &[u32]) -> String {
 
 /// All CPUs.
 pub fn all_cpus() -> Vec<u64> {
-    let n = pal().cpus().max(1) as usize;
+    let n = crate::cpus() as usize;
     (0..n.div_ceil(64))
         .map(|w| match n - w * 64 {
             left if left >= 64 => u64::MAX,
@@ -317,7 +317,7 @@ fn put_rest(out: &mut Text, s: &Seen, creds: &Creds) {
     ));
     out.bytes(b"Speculation_Store_Bypass:\tvulnerable\n");
     out.bytes(b"SpeculationIndirectBranch:\talways enabled\n");
-    let nr = pal().cpus().max(1);
+    let nr = crate::cpus();
     let allowed = s.task.as_ref().map(|t| t.affinity.lock().clone());
     let allowed = allowed.filter(|a| !a.is_empty()).unwrap_or_else(all_cpus);
     out.bytes(b"Cpus_allowed:\t").bytes(&mask(&allowed, nr).0);

@@ -118,7 +118,7 @@ const CPU_FLAGS: &str = "fpu vme de pse tsc msr pae mce cx8 apic sep mtrr pge mc
      hypervisor lahf_lm";
 
 fn cpuinfo(_t: &Task) -> Result<Vec<u8>> {
-    let n = pal().cpus().max(1);
+    let n = crate::cpus();
     let mut out = Text::new();
     for cpu in 0..n {
         out.put(format_args!(
@@ -228,7 +228,7 @@ pub fn cpu_total() -> (u64, u64) {
 /// Idle time of all CPUs in nanoseconds.
 fn idle() -> u64 {
     let (user, system) = cpu_total();
-    let all = (pal().now(Clock::Boottime)).saturating_mul(u64::from(pal().cpus().max(1)));
+    let all = (pal().now(Clock::Boottime)).saturating_mul(u64::from(crate::cpus()));
     all.saturating_sub(user).saturating_sub(system)
 }
 
@@ -247,7 +247,7 @@ fn uptime(_t: &Task) -> Result<Vec<u8>> {
 }
 
 fn stat_file(_t: &Task) -> Result<Vec<u8>> {
-    let n = u64::from(pal().cpus().max(1));
+    let n = u64::from(crate::cpus());
     let (user, system) = cpu_total();
     let (user, system, idle) = (ticks(user), ticks(system), ticks(idle()));
     let mut out = Text::new();
@@ -337,7 +337,7 @@ fn devices(_t: &Task) -> Result<Vec<u8>> {
 }
 
 fn per_cpu(title: &str, rows: &[&str], width: usize) -> Vec<u8> {
-    let n = pal().cpus().max(1);
+    let n = crate::cpus();
     let mut out = Text::new();
     out.put(format_args!("{:title_width$}", "", title_width = width));
     for cpu in 0..n {

@@ -186,8 +186,9 @@ impl HostSocket {
             let max = if self.is_stream() { BOUNCE } else { src.left() };
             let buf = src.take_vec(max)?;
             let sent = send(&[kernel_piece(&buf)]);
+            let sent = sent.map(|n| n.min(buf.len()));
             let n = *sent.as_ref().unwrap_or(&0);
-            src.rewind(buf.len().saturating_sub(n));
+            src.rewind(buf.len() - n);
             return sent;
         };
         let n = match send(&pieces) {
@@ -197,6 +198,7 @@ impl HostSocket {
             }
             r => r?,
         };
+        let n = n.min(src.left());
         src.advance(n);
         Ok(n)
     }
@@ -219,6 +221,7 @@ impl HostSocket {
             let r = pal()
                 .recv(self.fd(), &[piece], addr, control, flags)
                 .map_err(host_error)?;
+            let r = believable(r, flags, buf.len());
             let n = r.len.min(buf.len());
             if n > 0 {
                 dst.put(&buf[..n])?;
@@ -241,6 +244,7 @@ impl HostSocket {
             }
             r => r?,
         };
+        let r = believable(r, flags, dst.left());
         dst.advance(r.len);
         Ok(r)
     }
@@ -259,6 +263,20 @@ impl HostSocket {
         msg.control = checked_control(said);
         msg.result |= r.flags & RESULT;
         Ok(r.len)
+    }
+}
+
+/// What was received with its length cut to the room there was. Only with `MSG_TRUNC` may it be
+/// more: a datagram's true length, which has a limit too.
+fn believable(r: Received, flags: u32, room: usize) -> Received {
+    let most = if flags & MSG_TRUNC != 0 {
+        room.max(1 << 30)
+    } else {
+        room
+    };
+    Received {
+        len: r.len.min(most),
+        ..r
     }
 }
 

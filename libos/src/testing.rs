@@ -272,6 +272,7 @@ pub fn config() -> BootConfig {
         groups: Vec::new(),
         hostname: b"test".to_vec(),
         umask: 0o022,
+        ignored_signals: 0,
         init: false,
         mounts: alloc::vec![boot::Mount {
             target: b"/".to_vec(),

@@ -141,6 +141,11 @@ impl Plan {
         }))
     }
 
+    /// The program's path as it was given.
+    pub(super) fn path(&self) -> &[u8] {
+        &self.strings.path
+    }
+
     /// The plan of the first program; says on the log why there is none.
     pub(super) fn prepare_first(t: &Task, c: &BootConfig) -> Result<Box<Plan>> {
         let paths = if c.program.contains(&b'/') {

@@ -222,7 +222,15 @@ pub fn start_first() -> core::result::Result<(), NotStarted> {
     kernel().processes.lock().insert(pid, process.clone());
     kernel().tasks.lock().insert(pid, task.clone());
     crate::time::limit_changed(&process, RLIMIT_CPU as u32);
+    for n in (1..64).filter(|n| c.ignored_signals & (1 << n) != 0) {
+        let ignore = crate::abi::signal::SigAction {
+            handler: crate::abi::signal::SIG_IGN,
+            ..Default::default()
+        };
+        process.signals.handlers().set(n, ignore);
+    }
     let plan = Plan::prepare_first(&task, c)?;
+    crate::syscall::trace::first(&task, plan.path(), c.argv.len(), c.env.len());
     *task.exec_plan.lock() = Some(plan);
     // The booting thread's address space is empty, so a copy of it is a fresh one.
     start(&task, Spawn::Copy, Context::new(), None)?;

@@ -22,6 +22,9 @@ pub struct BootConfig {
     /// `uname(2)` node name.
     pub hostname: Vec<u8>,
     pub umask: u32,
+    /// Signals that the program ignores at its start, bit `n` for signal `n`: as a child of the
+    /// caller would inherit them.
+    pub ignored_signals: u64,
     /// A tiny init is process 1, and the program its child.
     pub init: bool,
     /// Mounted in order; the first is `/`.

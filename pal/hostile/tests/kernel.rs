@@ -111,6 +111,7 @@ fn config(root: &Path) -> BootConfig {
         groups: Vec::new(),
         hostname: b"test".to_vec(),
         umask: 0o022,
+        ignored_signals: 0,
         init: true,
         mounts: vec![
             mount("/", Source::Host { root: open() }),

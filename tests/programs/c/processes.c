@@ -59,6 +59,7 @@ int main(int argc, char **argv) {
 
 	if (!(pid = fork())) {
 		raise(SIGSTOP);
+		usleep(300000); // the parent must see the continue before the end
 		_exit(11);
 	}
 	waitpid(pid, &status, WUNTRACED);

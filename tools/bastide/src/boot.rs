@@ -40,6 +40,7 @@ pub fn config(manifest: &Manifest, options: &RunOptions) -> Result<BootConfig, F
         groups,
         hostname: manifest.hostname.clone().into(),
         umask: host::umask(),
+        ignored_signals: host::ignored_signals(),
         init: manifest.init,
         mounts: manifest
             .mounts

@@ -113,6 +113,22 @@ pub fn umask() -> u32 {
     mask.bits()
 }
 
+/// The signals that the caller ignores, bit `n` for signal `n`. SIGPIPE is left out: Rust's runtime
+/// ignores it before `main`, whatever the caller did.
+pub fn ignored_signals() -> u64 {
+    (1..64)
+        .filter(|&n| n != libc::SIGPIPE)
+        .filter(|&n| {
+            // SAFETY: only asks; the structure is a local that the call fills.
+            unsafe {
+                let mut action: libc::sigaction = std::mem::zeroed();
+                libc::sigaction(n, std::ptr::null(), &mut action) == 0
+                    && action.sa_sigaction == libc::SIG_IGN
+            }
+        })
+        .fold(0, |mask, n| mask | 1 << n)
+}
+
 /// The caller's limits as (resource, soft, hard), with those of the manifest in their place.
 pub fn limits(asked: &[Limit]) -> Vec<(u32, u64, u64)> {
     const ALL: [Resource; 16] = [

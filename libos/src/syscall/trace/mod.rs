@@ -184,6 +184,17 @@ pub fn signal(t: &Task, info: &SigInfo) {
     line(t, &text);
 }
 
+/// The first program was chosen: a line as for its `execve`, which nobody called.
+pub fn first(t: &Task, path: &[u8], args: usize, env: usize) {
+    if enabled() && !kernel().config.trace_summary {
+        let path = String::from_utf8_lossy(path);
+        line(
+            t,
+            &format!("execve({path:?}, [/* {args} args */], [/* {env} vars */]) = 0"),
+        );
+    }
+}
+
 /// The task ends with a `wait(2)` status: the `+++ exited with 0 +++` line.
 pub fn exited(t: &Task, wait_status: i32) {
     if !enabled() || kernel().config.trace_summary {

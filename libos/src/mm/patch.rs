@@ -31,6 +31,7 @@ const PATIENCE: u32 = 8;
 const JUMP: usize = 5;
 const SYSCALL: [u8; 2] = [0x0f, 0x05];
 const INT3: u8 = 0xcc;
+const JMP: u8 = 0xe9;
 /// How far from the code a stub may lie.
 const REACH: usize = 0x6000_0000;
 /// Memory for stubs is taken so many bytes at a time.
@@ -52,8 +53,8 @@ enum Shape {
 enum Site {
     /// Trapped so often.
     Seen(u32),
-    /// Rewritten: the jump's address and its stub.
-    Rewritten { jump: usize, stub: usize },
+    /// Rewritten, with a jump at this address.
+    Rewritten { jump: usize },
     /// Has no known shape.
     Refused,
 }
@@ -76,7 +77,7 @@ fn rel32(from: usize, to: usize) -> Option<[u8; 4]> {
 
 fn jump(at: usize, to: usize) -> Option<[u8; JUMP]> {
     let [a, b, c, d] = rel32(at + JUMP, to)?;
-    Some([0xe9, a, b, c, d])
+    Some([JMP, a, b, c, d])
 }
 
 /// The shape of the code around a `syscall`, given up to ten bytes before and ten after it, and the
@@ -115,7 +116,7 @@ fn is_branch_target(code: &[u8], base: usize, site: usize) -> bool {
             ]);
             inside((at + skip + 4).wrapping_add_signed(d as isize))
         };
-        w[0] == 0xe9 && long(1) || w[0] == 0x0f && w[1] & 0xf0 == 0x80 && long(2)
+        w[0] == JMP && long(1) || w[0] == 0x0f && w[1] & 0xf0 == 0x80 && long(2)
     })
 }
 
@@ -131,12 +132,14 @@ pub fn trapped(t: &Task, ctx: &Context) {
     match s.sites.entry(site).or_insert(Site::Seen(0)) {
         Site::Seen(n) if *n < PATIENCE => *n += 1,
         Site::Refused => {}
-        // A rewritten site does not trap, but by a jump onto the `syscall` itself, or because other
-        // code is there now. The first is rare enough, the second starts again.
+        // A thread that had passed the jump's place when it was written, or a jump onto the
+        // `syscall` itself.
+        Site::Rewritten { jump } if starts_with_jump(*jump) => {}
+        // Other code is there now.
         known @ Site::Rewritten { .. } => *known = Site::Seen(0),
         Site::Seen(_) => {
             let done = mm.rewrite(t, &mut s, site, ctx.orig_rax, entry);
-            let new = done.map_or(Site::Refused, |(jump, stub)| Site::Rewritten { jump, stub });
+            let new = done.map_or(Site::Refused, |jump| Site::Rewritten { jump });
             s.sites.insert(site, new);
         }
     }
@@ -159,28 +162,28 @@ pub fn shown(t: &Task, rip: u64) -> u64 {
     s.tails.get(&(rip as usize)).map_or(rip, |a| *a as u64)
 }
 
-/// A breakpoint of ours that a thread ran into while its site was being rewritten: the stub to
-/// continue at.
+/// A breakpoint of ours that a thread ran into while its site was being rewritten: where it
+/// continues. Whoever has the lock finds the rewriting done, so a breakpoint that is still there
+/// is the program's own.
 pub fn breakpoint(t: &Task, rip: u64) -> Option<u64> {
     let at = (rip as usize).wrapping_sub(1);
     let mm = t.mm();
     let s = mm.sites.lock();
-    s.sites.values().find_map(|site| match site {
-        Site::Rewritten { jump, stub } if *jump == at => Some(*stub as u64),
-        _ => None,
-    })
+    let ours = s
+        .sites
+        .values()
+        .any(|site| matches!(site, Site::Rewritten { jump } if *jump == at));
+    (ours && starts_with_jump(at)).then_some(at as u64)
+}
+
+fn starts_with_jump(at: usize) -> bool {
+    let mut byte = [0];
+    raw::read(at, &mut byte).is_ok() && byte == [JMP]
 }
 
 impl Mm {
-    /// Rewrites one site; returns the jump's address and the stub's. `None` if it cannot be.
-    fn rewrite(
-        &self,
-        t: &Task,
-        s: &mut Sites,
-        site: usize,
-        nr: u64,
-        entry: u32,
-    ) -> Option<(usize, usize)> {
+    /// Rewrites one site; returns the jump's address. `None` if it cannot be.
+    fn rewrite(&self, t: &Task, s: &mut Sites, site: usize, nr: u64, entry: u32) -> Option<usize> {
         let (mut before, mut after) = ([0; 10], [0; 10]);
         let mut own = [0; 2];
         raw::read(site.checked_sub(10)?, &mut before).ok()?;
@@ -230,7 +233,7 @@ impl Mm {
             s.tails.insert(place + 15, site + 2);
         }
         self.place_jump(at, jump, alone).ok()?;
-        Some((at, place))
+        Some(at)
     }
 
     /// Room for a stub near the code.

@@ -1,75 +1,30 @@
 //! When an enclave ends, however it ends, no process of it is left.
 
 use crate::LIMIT;
-use bastide_tests::{Ending, Scratch, bastide, command, run};
+use bastide_tests::{Copy, Ending, run};
 use rustix::process::{Pid, Signal, kill_process};
-use std::fs;
 use std::io::{BufRead, BufReader};
-use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
-use std::time::{Duration, Instant};
-
-/// A copy of the executable, by which the host's processes that run it are known.
-struct Copy {
-    scratch: Scratch,
-    path: PathBuf,
-}
-
-impl Copy {
-    fn new(name: &str) -> Self {
-        let scratch = Scratch::new(name);
-        let path = scratch.path().join("bastide");
-        fs::copy(bastide(), &path).unwrap();
-        Copy { scratch, path }
-    }
-
-    /// Runs a script with many processes.
-    fn command(&self, script: &str) -> Command {
-        let mut command = command(&self.path, self.scratch.path());
-        command.args(["run", "-q", "--", "bash", "-c", script]);
-        command
-    }
-
-    /// The processes that run the copy, and are not zombies.
-    fn processes(&self) -> Vec<u32> {
-        fs::read_dir("/proc")
-            .unwrap()
-            .flatten()
-            .filter_map(|entry| entry.file_name().to_str()?.parse().ok())
-            .filter(|pid| {
-                fs::read_link(format!("/proc/{pid}/exe")).is_ok_and(|exe| exe == self.path)
-            })
-            .collect()
-    }
-
-    #[track_caller]
-    fn gone(&self) {
-        let deadline = Instant::now() + Duration::from_secs(10);
-        while !self.processes().is_empty() {
-            assert!(
-                Instant::now() < deadline,
-                "left behind: {:?}",
-                self.processes()
-            );
-            std::thread::sleep(Duration::from_millis(20));
-        }
-    }
-}
 
 const CHILDREN: &str =
     "for i in 1 2 3 4 5; do sleep 1000 & done; (sleep 1000 & sleep 1000) & echo ready;";
 
+/// Runs a script with many processes.
+fn script(copy: &Copy, script: &str) -> Command {
+    copy.command(&["run", "-q", "--", "bash", "-c", script])
+}
+
 #[test]
 fn after_the_end_of_the_first_process() {
     let copy = Copy::new("end");
-    let outcome = run(copy.command(&format!("{CHILDREN} exit 3")), "", LIMIT);
+    let outcome = run(script(&copy, &format!("{CHILDREN} exit 3")), "", LIMIT);
     assert_eq!(outcome.ending, Ending::Code(3), "{outcome:?}");
     copy.gone();
 }
 
 /// Starts the script, waits until its children are there, and returns the launcher.
 fn start(copy: &Copy) -> Child {
-    let mut command = copy.command(&format!("{CHILDREN} wait"));
+    let mut command = script(copy, &format!("{CHILDREN} wait"));
     let mut child = command
         .stdout(Stdio::piped())
         .stderr(Stdio::piped())

@@ -114,7 +114,8 @@ fn drain(mut from: impl Read + Send + 'static) -> thread::JoinHandle<Vec<u8>> {
     })
 }
 
-fn ending(status: ExitStatus) -> Ending {
+/// How a status says that its command ended.
+pub fn ending(status: ExitStatus) -> Ending {
     match status.code() {
         Some(code) => Ending::Code(code),
         None => Ending::Signal(status.signal().unwrap_or(0)),

@@ -10,7 +10,6 @@ use alloc::vec::Vec;
 use bastide_base::sync::Mutex;
 
 const SIGIO: i32 = 29;
-const SI_KERNEL: i32 = 0x80;
 const POLL_IN: i32 = 1;
 const POLL_OUT: i32 = 2;
 /// `FASYNC`.
@@ -115,16 +114,20 @@ impl Wake for Teller {
     }
 }
 
-/// Sends an owner its signal.
+/// Sends an owner its signal. Only one that was chosen tells the descriptor and what happened.
 pub fn send(o: &Owner, fd: i32, events: Events, code: i32) {
-    let info = SigInfo {
-        signo: if o.signal == 0 { SIGIO } else { o.signal },
-        errno: 0,
-        code: if o.signal == 0 { SI_KERNEL } else { code },
-        fields: Fields::Poll {
-            band: i64::from(events),
-            fd,
-        },
+    let info = if o.signal == 0 {
+        SigInfo::kernel(SIGIO)
+    } else {
+        SigInfo {
+            signo: o.signal,
+            errno: 0,
+            code,
+            fields: Fields::Poll {
+                band: i64::from(events),
+                fd,
+            },
+        }
     };
     match o.whose {
         _ if o.id == 0 => {}

@@ -93,6 +93,14 @@ pub struct RunOptions {
     #[arg(long, value_name = "SOURCE:TARGET[:MODE]")]
     pub mount: Vec<String>,
 
+    /// Has the host listen for a port of the program, instead of the manifest's entry for that port
+    #[arg(
+        long,
+        value_name = "[[ADDRESS:]HOST_PORT:]PORT[/udp]",
+        requires = "manifest"
+    )]
+    pub publish: Vec<String>,
+
     /// Sets a variable, or passes the caller's
     #[arg(long, short = 'e', value_name = "NAME[=VALUE]")]
     pub env: Vec<OsString>,

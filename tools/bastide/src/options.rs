@@ -2,8 +2,8 @@
 
 use crate::Failure;
 use crate::cli::RunOptions;
-use bastide_manifest::{Env, Manifest, Mount, MountKind, Network, Origin, Problem};
-use bastide_manifest::{mounts, parse_size, parse_target};
+use bastide_manifest::{Env, Manifest, Mount, MountKind, Network, Origin, Port, Problem};
+use bastide_manifest::{mounts, parse_publish, parse_size, parse_target};
 use std::path::Path;
 
 /// The manifest to run: the one named, or one that gives the program the host's files, each with
@@ -38,6 +38,9 @@ pub fn manifest(options: &RunOptions) -> Result<(Manifest, bool), Failure> {
         manifest.mounts.push(mount);
     }
     mounts::sort(&mut manifest.mounts);
+    for text in &options.publish {
+        publish(&mut manifest.network, text)?;
+    }
     if let Some(cwd) = &options.cwd {
         manifest.cwd = inside(cwd, &manifest.cwd)?;
     }
@@ -56,6 +59,21 @@ pub fn manifest(options: &RunOptions) -> Result<(Manifest, bool), Failure> {
     }
     manifest.init |= options.init;
     Ok((manifest, open))
+}
+
+/// Publishes a port, instead of the manifest's entries for it.
+fn publish(network: &mut Network, text: &str) -> Result<(), Problem> {
+    let origin = Origin::Option(format!("--publish {text}"));
+    let port = parse_publish(text).map_err(|message| origin.problem(message))?;
+    let same = |other: &Port| (other.udp, other.port) == (port.udp, port.port);
+    network
+        .publish
+        .retain(|(other, origin)| matches!(origin, Origin::Option(_)) || !same(other));
+    if network.publish.iter().any(|(other, _)| same(other)) {
+        return Err(origin.problem(format!("port {} is published twice", port.port)));
+    }
+    network.publish.push((port, origin));
+    Ok(())
 }
 
 /// Two options that name one target are a mistake; an option that replaces a default is not.
@@ -193,6 +211,26 @@ mod tests {
         for bad in ["", "/a", ":/a", "/a:b", "/a:/../b", "tmpfs:/a:x", "tmpfs:a"] {
             assert!(parse_mount(bad).is_err(), "{bad}");
         }
+    }
+
+    #[test]
+    fn published_ports_replace_the_manifests() {
+        let mut network = Network::default();
+        let port = |text: &str| (parse_publish(text).unwrap(), Origin::Default);
+        network.publish = vec![port("8080:80"), port("8081:81"), port("80/udp")];
+        publish(&mut network, "9090:80").unwrap();
+        let mut found: Vec<_> = network
+            .publish
+            .iter()
+            .map(|(port, _)| (port.host_port, port.port, port.udp))
+            .collect();
+        found.sort_unstable();
+        assert_eq!(
+            found,
+            [(80, 80, true), (8081, 81, false), (9090, 80, false)]
+        );
+        assert!(publish(&mut network, "9091:80").is_err());
+        assert!(publish(&mut network, "x").is_err());
     }
 
     #[test]

@@ -210,6 +210,18 @@ impl HostFiles for Mock {
     fn fsync(&self, _: HostFd, _: bool) -> Result<()> {
         Ok(())
     }
+    fn get_xattr(&self, _: HostFd, _: &[u8]) -> Result<Vec<u8>> {
+        Err(ENOSYS)
+    }
+    fn set_xattr(&self, _: HostFd, _: &[u8], _: &[u8], _: u32) -> Result<()> {
+        Err(ENOSYS)
+    }
+    fn list_xattr(&self, _: HostFd) -> Result<Vec<Vec<u8>>> {
+        Err(ENOSYS)
+    }
+    fn remove_xattr(&self, _: HostFd, _: &[u8]) -> Result<()> {
+        Err(ENOSYS)
+    }
     fn fallocate(&self, _: HostFd, _: u32, _: u64, _: u64) -> Result<()> {
         Err(ENOSYS)
     }

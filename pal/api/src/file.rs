@@ -91,6 +91,7 @@ pub trait HostFiles {
     fn mkdir(&self, dir: HostFd, path: &[u8], mode: u32) -> Result<()>;
     fn mknod(&self, dir: HostFd, path: &[u8], mode: u32, rdev: u64) -> Result<()>;
     fn symlink(&self, dir: HostFd, path: &[u8], target: &[u8]) -> Result<()>;
+    /// With an empty `name`, names the file that `dir` has open.
     fn link(&self, dir: HostFd, name: &[u8], new_dir: HostFd, new_name: &[u8]) -> Result<()>;
     fn unlink(&self, dir: HostFd, path: &[u8], directory: bool) -> Result<()>;
     fn rename(
@@ -102,6 +103,13 @@ pub trait HostFiles {
         flags: u32,
     ) -> Result<()>;
     fn fsync(&self, fd: HostFd, data_only: bool) -> Result<()>;
+    /// An extended attribute's value, `xattr(7)`; the descriptor is open for reading or writing.
+    fn get_xattr(&self, fd: HostFd, name: &[u8]) -> Result<Vec<u8>>;
+    /// Sets an extended attribute; `flags` are `setxattr(2)`'s.
+    fn set_xattr(&self, fd: HostFd, name: &[u8], value: &[u8], flags: u32) -> Result<()>;
+    /// The names of all extended attributes.
+    fn list_xattr(&self, fd: HostFd) -> Result<Vec<Vec<u8>>>;
+    fn remove_xattr(&self, fd: HostFd, name: &[u8]) -> Result<()>;
     fn fallocate(&self, fd: HostFd, mode: u32, offset: u64, len: u64) -> Result<()>;
     /// A terminal's `ioctl(2)`: `arg` is read and written in place, its length as the request
     /// needs. Only terminal requests, FIONREAD,

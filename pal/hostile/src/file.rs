@@ -26,6 +26,18 @@ fn c_str(s: &[u8]) -> Result<CString> {
     CString::new(s).map_err(|e| error(e.into()))
 }
 
+/// What a call writes to the buffer that follows its first arguments.
+fn filled(nr: libc::c_long, first: &[usize]) -> Result<Vec<u8>> {
+    let mut buf = vec![0u8; 64 << 10];
+    let mut a = [0; 6];
+    a[..first.len()].copy_from_slice(first);
+    a[first.len()] = buf.as_mut_ptr() as usize;
+    a[first.len() + 1] = buf.len();
+    let n = call(nr, a)?;
+    buf.truncate(n);
+    Ok(buf)
+}
+
 const AT_FDCWD: usize = libc::AT_FDCWD as usize;
 
 impl Hostile {
@@ -301,6 +313,49 @@ impl HostFiles for Hostile {
             libc::SYS_fsync
         };
         call(nr, [fd.0 as usize, 0, 0, 0, 0, 0]).map(drop)
+    }
+    fn get_xattr(&self, fd: HostFd, name: &[u8]) -> Result<Vec<u8>> {
+        self.check("get_xattr")?;
+        match self.lie("get_xattr") {
+            Some(Lie::Longer(n)) => return Ok(vec![b'x'; n.min(1 << 20)]),
+            Some(Lie::Changed) => return Ok(Vec::new()),
+            _ => {}
+        }
+        let name = c_str(name)?;
+        filled(
+            libc::SYS_fgetxattr,
+            &[fd.0 as usize, name.as_ptr() as usize],
+        )
+    }
+    fn set_xattr(&self, fd: HostFd, name: &[u8], value: &[u8], flags: u32) -> Result<()> {
+        self.check("set_xattr")?;
+        let name = c_str(name)?;
+        let a = [
+            fd.0 as usize,
+            name.as_ptr() as usize,
+            value.as_ptr() as usize,
+            value.len(),
+            flags as usize,
+            0,
+        ];
+        call(libc::SYS_fsetxattr, a).map(drop)
+    }
+    fn list_xattr(&self, fd: HostFd) -> Result<Vec<Vec<u8>>> {
+        self.check("list_xattr")?;
+        match self.lie("list_xattr") {
+            Some(Lie::Longer(n)) => return Ok(vec![b"user.x".to_vec(); n.min(100_000)]),
+            Some(Lie::Changed) => return Ok(nonsense().into_iter().map(|e| e.name).collect()),
+            _ => {}
+        }
+        let list = filled(libc::SYS_flistxattr, &[fd.0 as usize])?;
+        let names = list.split(|&b| b == 0).filter(|name| !name.is_empty());
+        Ok(names.map(<[u8]>::to_vec).collect())
+    }
+    fn remove_xattr(&self, fd: HostFd, name: &[u8]) -> Result<()> {
+        self.check("remove_xattr")?;
+        let name = c_str(name)?;
+        let a = [fd.0 as usize, name.as_ptr() as usize, 0, 0, 0, 0];
+        call(libc::SYS_fremovexattr, a).map(drop)
     }
     fn fallocate(&self, fd: HostFd, mode: u32, offset: u64, len: u64) -> Result<()> {
         self.check("fallocate")?;

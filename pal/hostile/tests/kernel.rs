@@ -286,6 +286,22 @@ fn files(a: &App, base: &str) {
     a.call(libc::SYS_chmod, &[new, 0o600]);
     a.call(libc::SYS_chown, &[new, 1, 1]);
     a.call(libc::SYS_utimensat, &[FDCWD, new, 0, 0]);
+    let (name, value) = (a.str(12, "user.x"), a.put(0, &[b'v'; 100]));
+    a.call(libc::SYS_setxattr, &[new, name, value, 100, 0]);
+    a.moves(4096, libc::SYS_getxattr, &[new, name, buf, 4096]);
+    a.moves(4096, libc::SYS_listxattr, &[new, buf, 4096]);
+    a.call(libc::SYS_listxattr, &[new, 0, 0]);
+    a.call(libc::SYS_removexattr, &[new, name]);
+    let unnamed = [here, libc::O_TMPFILE as usize | 2, 0o600];
+    let fd = a.call(libc::SYS_open, &unnamed);
+    if fd >= 0 {
+        let fd = fd as usize;
+        a.moves(100, libc::SYS_write, &[fd, buf, 100]);
+        let at = [fd, a.str(13, ""), FDCWD, sub, libc::AT_EMPTY_PATH as usize];
+        a.call(libc::SYS_linkat, &at);
+        a.call(libc::SYS_unlink, &[sub]);
+        a.call(libc::SYS_close, &[fd]);
+    }
     a.call(libc::SYS_mkdir, &[sub, 0o755]);
     a.call(libc::SYS_mknod, &[p(7, "fifo"), 0o10644, 0]);
     a.call(libc::SYS_symlink, &[new, p(8, "sym2")]);

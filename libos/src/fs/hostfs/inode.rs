@@ -1,10 +1,10 @@
 //! Inodes of a host tree.
 
 use super::dir::HostDir;
-use super::{ATTR_TTL, HostFile, HostFs, LINK_MAX, checked};
+use super::{ATTR_TTL, HostFile, HostFs, LINK_MAX, checked, xattr};
 use crate::fs::file::{O_ACCMODE, O_RDWR, O_WRONLY};
 use crate::fs::inode::Entry;
-use crate::fs::{FileOps, FileSystem, HostHandle, Inode, Kind, SetAttr, Stat};
+use crate::fs::{FileOps, FileSystem, HostHandle, Inode, Kind, SetAttr, Stat, Xattr};
 use crate::ipc::pipe;
 use crate::{Errno, Result, Task, host_error, pal, time};
 use alloc::sync::{Arc, Weak};
@@ -24,6 +24,7 @@ mod linux_flags {
     pub const O_SYNC: u32 = raw::O_SYNC;
     pub const O_DSYNC: u32 = raw::O_DSYNC;
     pub const O_PATH: u32 = raw::O_PATH;
+    pub const O_TMPFILE: u32 = raw::O_TMPFILE;
     /// With every open: links are not followed.
     pub const SAFELY: u32 = raw::O_NOFOLLOW | raw::O_CLOEXEC;
     pub const RENAME_EXCHANGE: u32 = raw::RENAME_EXCHANGE;
@@ -34,6 +35,7 @@ mod linux_flags {
 pub(super) struct Place {
     /// `None`: the root.
     pub parent: Option<Arc<HostInode>>,
+    /// Empty for the root, and for a file that never had a name.
     pub name: Vec<u8>,
 }
 
@@ -57,6 +59,8 @@ struct Handles {
     writes: Weak<HostHandle>,
     /// For a file that may be written but not read.
     writes_only: Weak<HostHandle>,
+    /// The only way to a file that was made without a name.
+    unnamed: Option<Arc<HostHandle>>,
 }
 
 /// A host file.
@@ -190,18 +194,20 @@ impl HostInode {
     /// Calls `f` with a directory and a name by which the host finds this inode.
     fn at<R>(&self, f: impl FnOnce(HostFd, &[u8]) -> Result<R>) -> Result<R> {
         match self.place() {
+            (Some(_), name) if name.is_empty() => Err(Errno::ENOENT),
             (Some(parent), name) => f(parent.directory()?.0, &name),
             (None, _) => f(self.fs.root.0, b""),
         }
     }
 
     /// A descriptor that is this inode's whatever its names.
-    fn live(&self) -> Option<Arc<HostHandle>> {
+    pub(super) fn live(&self) -> Option<Arc<HostHandle>> {
         let h = self.handles.lock();
         h.writes
             .upgrade()
             .or_else(|| h.reads.upgrade())
             .or_else(|| h.writes_only.upgrade())
+            .or_else(|| h.unnamed.clone())
             // What a read-only file system keeps may have been replaced on the host.
             .or_else(|| h.kept.clone().filter(|_| !self.fs.read_only))
     }
@@ -256,6 +262,7 @@ impl HostInode {
                 h.kept.clone()
             };
             let found = kept.or_else(|| h.writes.upgrade());
+            let found = found.or_else(|| h.unnamed.clone());
             let found = found.or_else(|| if write { None } else { h.reads.upgrade() });
             if let Some(found) = found {
                 if write {
@@ -478,11 +485,40 @@ impl Inode for HostInode {
         Ok(i)
     }
 
+    fn tmpfile(&self, mode: u32, uid: u32, gid: u32) -> Result<Arc<dyn Inode>> {
+        self.fs.may_write()?;
+        let bits = mode & 0o7777;
+        let dir = self.directory()?;
+        let h = Arc::new(open(dir.0, b"", O_TMPFILE | O_RDWR, bits)?);
+        let st = checked(pal().stat(h.0, b"").map_err(host_error)?)?;
+        if Kind::of(st.mode) != Some(Kind::Regular) {
+            return Err(Errno::EIO);
+        }
+        let place = Place {
+            parent: Some(self.arc()),
+            name: Vec::new(),
+        };
+        let i = self.fs.inode(&st, place)?;
+        i.handles.lock().unnamed = Some(h);
+        i.settle(bits, uid, gid)?;
+        Ok(i)
+    }
+
     fn link(&self, name: &[u8], target: &Arc<dyn Inode>) -> Result<()> {
         self.fs.may_write()?;
         let target = ours(target, &self.fs)?;
         let dir = self.directory()?;
-        target.at(|d, n| pal().link(d, n, dir.0, name).map_err(host_error))?;
+        let (at, unnamed) = (target.place(), target.handles.lock().unnamed.clone());
+        match unnamed {
+            Some(h) if at.0.is_some() && at.1.is_empty() => {
+                pal().link(h.0, b"", dir.0, name).map_err(host_error)?;
+                target.move_to(Place {
+                    parent: Some(self.arc()),
+                    name: name.to_vec(),
+                });
+            }
+            _ => target.at(|d, n| pal().link(d, n, dir.0, name).map_err(host_error))?,
+        }
         target.forget();
         Ok(())
     }
@@ -585,5 +621,21 @@ impl Inode for HostInode {
 
     fn entries(&self) -> Result<Vec<Entry>> {
         super::dir::read(self)
+    }
+
+    fn get_xattr(&self, name: &[u8]) -> Result<Vec<u8>> {
+        xattr::get(self, name)
+    }
+
+    fn set_xattr(&self, name: &[u8], value: &[u8], how: Xattr) -> Result<()> {
+        xattr::set(self, name, value, how)
+    }
+
+    fn list_xattr(&self) -> Result<Vec<Vec<u8>>> {
+        xattr::list(self)
+    }
+
+    fn remove_xattr(&self, name: &[u8]) -> Result<()> {
+        xattr::remove(self, name)
     }
 }

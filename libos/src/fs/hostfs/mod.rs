@@ -19,6 +19,7 @@ mod file;
 mod inode;
 #[cfg(test)]
 mod tests;
+mod xattr;
 
 use super::inode::new_dev;
 use super::{FileSystem, HostHandle, Inode, Kind, Stat, StatFs};

@@ -90,6 +90,22 @@ fn links_share_an_inode_and_symlinks_are_text() {
 }
 
 #[test]
+fn a_file_without_a_name_lives_with_its_inode() {
+    let t = testing::task();
+    let (path, root) = tree("unnamed", false);
+    let i = root.tmpfile(0o100400, 0, 0).unwrap();
+    assert_eq!(path.join(".").read_dir().unwrap().count(), 0);
+    let f = open(&t, &i, 2);
+    assert_eq!(write(&t, &f, b"nameless"), 8);
+    drop(f);
+    let st = i.stat().unwrap();
+    assert_eq!((st.mode, st.size, st.nlink), (0o100400, 8, 0));
+    assert_eq!(read(&t, &open(&t, &i, 0)), b"nameless");
+    let (_path, other) = tree("unnamed-ro", true);
+    assert_eq!(other.tmpfile(FILE, 0, 0).err(), Some(Errno::EROFS));
+}
+
+#[test]
 fn renamed_directories_are_found_again() {
     let t = testing::task();
     let (path, root) = tree("rename", false);

@@ -1,7 +1,7 @@
 //! Copying up.
 
 use super::inode::OverlayInode;
-use crate::fs::{Inode, Kind, SetAttr, Stat};
+use crate::fs::{Inode, Kind, SetAttr, Stat, Xattr};
 use crate::{Errno, Result};
 use alloc::sync::Arc;
 use alloc::vec;
@@ -20,6 +20,21 @@ pub(super) fn copy_attributes(from: &Stat, to: &Arc<dyn Inode>) -> Result<()> {
         atime: Some(from.atime),
         mtime: Some(from.mtime),
     })
+}
+
+/// Gives a file another's extended attributes, those that it may have.
+fn copy_xattrs(from: &Arc<dyn Inode>, to: &Arc<dyn Inode>) -> Result<()> {
+    let names = match from.list_xattr() {
+        Err(Errno::EOPNOTSUPP) => return Ok(()),
+        names => names?,
+    };
+    for name in names {
+        match to.set_xattr(&name, &from.get_xattr(&name)?, Xattr::Any) {
+            Err(Errno::EOPNOTSUPP) => {}
+            done => done?,
+        }
+    }
+    Ok(())
 }
 
 /// Copies contents up to `size`; runs of zeros become holes.
@@ -116,6 +131,7 @@ impl OverlayInode {
             (None, Kind::Symlink) => above.symlink(&name, &lower.read_link()?, st.uid, st.gid)?,
             (None, _) => above.create(&name, st.mode, st.rdev, st.uid, st.gid)?,
         };
+        copy_xattrs(lower, &upper)?;
         copy_attributes(&st, &upper)?;
         // Copying up is no change that anybody should see in the directory's times.
         above.set_attr(&SetAttr {

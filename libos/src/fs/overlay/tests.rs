@@ -1,6 +1,6 @@
 use crate::Errno;
 use crate::fs::tmpfs::{Options, Tmpfs};
-use crate::fs::{FileSystem, Inode, Kind, SetAttr};
+use crate::fs::{FileSystem, Inode, Kind, SetAttr, Xattr};
 use crate::testing;
 use alloc::sync::Arc;
 use alloc::vec::Vec;
@@ -141,4 +141,20 @@ fn links_and_symlinks() {
     let s = d.symlink(b"s", b"../f", 0, 0).unwrap();
     assert_eq!(s.kind(), Kind::Symlink);
     assert_eq!(d.lookup(b"s").unwrap().read_link().unwrap(), b"../f");
+}
+
+#[test]
+fn extended_attributes_are_copied_up() {
+    let (_fs, _, lower, root) = trees();
+    let lower_a = lower.lookup(b"d").unwrap().lookup(b"a").unwrap();
+    (lower_a.set_xattr(b"user.lower", b"1", Xattr::Any)).unwrap();
+    let a = root.lookup(b"d").unwrap().lookup(b"a").unwrap();
+    assert_eq!(a.get_xattr(b"user.lower"), Ok(b"1".to_vec()));
+    a.set_xattr(b"user.upper", b"2", Xattr::Create).unwrap();
+    let mut names = a.list_xattr().unwrap();
+    names.sort();
+    assert_eq!(names, [b"user.lower", b"user.upper"]);
+    a.remove_xattr(b"user.lower").unwrap();
+    assert_eq!(a.get_xattr(b"user.lower"), Err(Errno::ENODATA));
+    assert_eq!(lower_a.list_xattr(), Ok([b"user.lower".to_vec()].into()));
 }

@@ -114,6 +114,10 @@ pub const CALLS: &[(u32, &str, &str)] = &[
     ),
     (g::__NR_prctl, "prctl", "die with the launcher"),
     (g::__NR_gettid, "gettid", "identity of a new host thread"),
+    (g::__NR_fsetxattr, "fsetxattr", "host files"),
+    (g::__NR_fgetxattr, "fgetxattr", "host files"),
+    (g::__NR_flistxattr, "flistxattr", "host files"),
+    (g::__NR_fremovexattr, "fremovexattr", "host files"),
     (g::__NR_futex, "futex", "sleep and wake"),
     (
         g::__NR_sched_setaffinity,

@@ -9,7 +9,9 @@ use alloc::{vec, vec::Vec};
 use bastide_pal::file::{HostDirent, HostSetAttr, HostStatFs};
 use bastide_pal::{Error, HostFd, HostFiles, HostStat, IoVec, Result};
 
+const ENOENT: Error = Error(2);
 const EINVAL: Error = Error(22);
+const ERANGE: Error = Error(34);
 const EIO: Error = Error(5);
 const ENAMETOOLONG: Error = Error(36);
 const ENOSYS: Error = Error(38);
@@ -21,7 +23,9 @@ const O_NOCTTY: u32 = 0o400;
 const O_DIRECTORY: u32 = 0o200000;
 const O_PATH: u32 = 0o10000000;
 const RESOLVE: u64 = 0x08 | 0x04 | 0x02;
+const AT_FDCWD: i32 = -100;
 const AT_SYMLINK_NOFOLLOW: u32 = 0x100;
+const AT_SYMLINK_FOLLOW: u32 = 0x400;
 const AT_REMOVEDIR: u32 = 0x200;
 const AT_EMPTY_PATH: u32 = 0x1000;
 
@@ -75,6 +79,19 @@ fn at<T>(dir: HostFd, name: &[u8], f: impl FnOnce(HostFd, &CPath) -> Result<T>) 
         return Err(EINVAL);
     }
     f(dir, &cpath(name)?)
+}
+
+/// What a call gives that fills a buffer and says ERANGE if it is too small: most is small, nothing
+/// is larger than an extended attribute may be.
+fn sized(call: impl Fn(&mut [u8]) -> isize) -> Result<Vec<u8>> {
+    let mut buf = vec![0u8; 256];
+    let mut n = host::check_len(call(&mut buf), buf.len());
+    if n == Err(ERANGE) {
+        buf.resize(64 << 10, 0);
+        n = host::check_len(call(&mut buf), buf.len());
+    }
+    buf.truncate(n?);
+    Ok(buf)
 }
 
 fn total(iov: &[IoVec]) -> usize {
@@ -326,12 +343,23 @@ impl HostFiles for LinuxPal {
     }
 
     fn link(&self, dir: HostFd, name: &[u8], new_dir: HostFd, new_name: &[u8]) -> Result<()> {
-        at(dir, name, |od, on| {
+        let linkat = |od: i32, on: &CPath, flags: u32| {
             at(new_dir, new_name, |nd, nn| {
                 // SAFETY: the host reads both names.
-                unit(unsafe { host!(__NR_linkat, od.0, on.as_ptr(), nd.0, nn.as_ptr(), 0) })
+                unit(unsafe { host!(__NR_linkat, od, on.as_ptr(), nd.0, nn.as_ptr(), flags) })
             })
-        })
+        };
+        if !name.is_empty() {
+            return at(dir, name, |od, on| linkat(od.0, on, 0));
+        }
+        match linkat(dir.0, &cpath(b"")?, AT_EMPTY_PATH) {
+            // Not every host lets an unprivileged process do so; by its name in /proc each does.
+            Err(ENOENT) => {
+                let path = alloc::format!("/proc/self/fd/{}", dir.0);
+                linkat(AT_FDCWD, &cpath(path.as_bytes())?, AT_SYMLINK_FOLLOW)
+            }
+            done => done,
+        }
     }
 
     fn unlink(&self, dir: HostFd, path: &[u8], directory: bool) -> Result<()> {
@@ -367,6 +395,51 @@ impl HostFiles for LinuxPal {
                 host!(__NR_fsync, fd.0)
             }
         })
+    }
+
+    fn get_xattr(&self, fd: HostFd, name: &[u8]) -> Result<Vec<u8>> {
+        let name = cpath(name)?;
+        sized(|buf| {
+            // SAFETY: the host reads the name and fills `buf`.
+            unsafe {
+                host!(
+                    __NR_fgetxattr,
+                    fd.0,
+                    name.as_ptr(),
+                    buf.as_mut_ptr(),
+                    buf.len()
+                )
+            }
+        })
+    }
+
+    fn set_xattr(&self, fd: HostFd, name: &[u8], value: &[u8], flags: u32) -> Result<()> {
+        let name = cpath(name)?;
+        // SAFETY: the host reads the name and the value.
+        unit(unsafe {
+            host!(
+                __NR_fsetxattr,
+                fd.0,
+                name.as_ptr(),
+                value.as_ptr(),
+                value.len(),
+                flags
+            )
+        })
+    }
+
+    fn list_xattr(&self, fd: HostFd) -> Result<Vec<Vec<u8>>> {
+        // SAFETY: the host fills `buf`.
+        let list =
+            sized(|buf| unsafe { host!(__NR_flistxattr, fd.0, buf.as_mut_ptr(), buf.len()) })?;
+        let names = list.split(|&b| b == 0).filter(|name| !name.is_empty());
+        Ok(names.map(<[u8]>::to_vec).collect())
+    }
+
+    fn remove_xattr(&self, fd: HostFd, name: &[u8]) -> Result<()> {
+        let name = cpath(name)?;
+        // SAFETY: the host reads the name.
+        unit(unsafe { host!(__NR_fremovexattr, fd.0, name.as_ptr()) })
     }
 
     fn fallocate(&self, fd: HostFd, mode: u32, offset: u64, len: u64) -> Result<()> {

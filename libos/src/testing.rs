@@ -41,6 +41,9 @@ impl Platform for Mock {
             _ => START.get_or_init(Instant::now).elapsed().as_nanos() as u64 + 1,
         }
     }
+    fn counter_is_steady(&self) -> bool {
+        true
+    }
     fn thread_cpu(&self, _thread: ThreadId) -> (u64, u64) {
         (0, 0)
     }

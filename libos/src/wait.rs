@@ -283,7 +283,7 @@ pub fn wait_poll<T>(
 }
 
 fn expired(deadline: Option<u64>) -> bool {
-    deadline.is_some_and(|d| pal().now(bastide_pal::Clock::Monotonic) >= d)
+    deadline.is_some_and(|d| crate::time::monotonic() >= d)
 }
 
 #[cfg(test)]

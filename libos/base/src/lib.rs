@@ -9,6 +9,7 @@ pub mod pages;
 pub mod sync;
 pub mod token;
 pub mod user;
+pub mod vdso;
 
 use bastide_pal::Pal;
 use core::sync::atomic::{AtomicBool, Ordering};

@@ -5,10 +5,13 @@ mod script;
 mod stack;
 
 use crate::fs::File;
+use crate::mm::{Backing, MapRequest, Mm};
 use crate::uio::IoDst;
 use crate::{Errno, Result, Task};
 use alloc::sync::Arc;
 use alloc::vec::Vec;
+use bastide_base::pages::PAGE;
+use bastide_pal::Prot;
 
 /// Interpreters of scripts may be scripts, to this depth.
 const DEPTH_MAX: usize = 5;
@@ -98,14 +101,42 @@ pub fn load(t: &Task, p: &Program, s: &Strings, secure: bool) -> Result<Start> {
         Some((f, image)) => Some(image.map(t, &mm, f, false)?),
         None => None,
     };
+    let vdso = map_vdso(&mm)?;
     let entry = interp.as_ref().map_or(main.entry, |i| i.entry);
     let facts = stack::Facts {
         headers: main.headers,
         header_count: p.image.header_count,
         base: interp.map_or(0, |i| i.base),
         entry: main.entry,
+        vdso,
         secure,
     };
     let built = stack::build(t, &mm, s, &facts)?;
     Ok(Start { entry, ..built })
+}
+
+/// Maps the clock's page and the shared object behind it (`vdso(7)`); returns the object's address,
+/// 0 if this machine's clocks cannot be computed.
+fn map_vdso(mm: &Arc<Mm>) -> Result<usize> {
+    let Some(object) = crate::time::vdso_object() else {
+        return Ok(0);
+    };
+    let map = |addr: usize, len: usize, offset: usize, prot: Prot, name: &'static str| {
+        mm.map(&MapRequest {
+            addr,
+            len,
+            prot,
+            shared: false,
+            fixed: addr != 0,
+            noreplace: false,
+            growsdown: false,
+            backing: Backing::Object {
+                object: object.clone(),
+                offset: offset as u64,
+                name,
+            },
+        })
+    };
+    let clock = map(0, 2 * PAGE, 0, Prot::READ, "[vvar]")?;
+    map(clock + PAGE, PAGE, PAGE, Prot::READ | Prot::EXEC, "[vdso]")
 }

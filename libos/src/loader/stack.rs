@@ -29,6 +29,7 @@ const AT_SECURE: u64 = 23;
 const AT_RANDOM: u64 = 25;
 const AT_HWCAP2: u64 = 26;
 const AT_EXECFN: u64 = 31;
+const AT_SYSINFO_EHDR: u64 = 33;
 const AT_MINSIGSTKSZ: u64 = 51;
 /// `HWCAP2_FSGSBASE`.
 const HWCAP2: u64 = 2;
@@ -39,6 +40,8 @@ pub struct Facts {
     pub header_count: usize,
     pub base: usize,
     pub entry: usize,
+    /// Address of the vDSO, 0 if there is none.
+    pub vdso: usize,
     pub secure: bool,
 }
 
@@ -79,31 +82,33 @@ pub fn build(t: &Task, mm: &Arc<Mm>, s: &Strings, f: &Facts) -> Result<Start> {
         .ok_or(Errno::E2BIG)?
         & !15;
     let creds = t.creds();
-    let auxv: Vec<u64> = [
-        (AT_HWCAP, hwcap()),
-        (AT_PAGESZ, 4096),
-        (AT_CLKTCK, 100),
-        (AT_PHDR, f.headers as u64),
-        (AT_PHENT, 56),
-        (AT_PHNUM, f.header_count as u64),
-        (AT_BASE, f.base as u64),
-        (AT_FLAGS, 0),
-        (AT_ENTRY, f.entry as u64),
-        (AT_UID, creds.uid.into()),
-        (AT_EUID, creds.euid.into()),
-        (AT_GID, creds.gid.into()),
-        (AT_EGID, creds.egid.into()),
-        (AT_SECURE, f.secure.into()),
-        (AT_RANDOM, at(random_at, string_base)),
-        (AT_HWCAP2, HWCAP2),
-        (AT_EXECFN, at(path, string_base)),
-        (AT_PLATFORM, at(platform, string_base)),
-        (AT_MINSIGSTKSZ, crate::signal::max_frame_size() as u64),
-        (AT_NULL, 0),
-    ]
-    .iter()
-    .flat_map(|&(k, v)| [k, v])
-    .collect();
+    let vdso = (f.vdso != 0).then_some((AT_SYSINFO_EHDR, f.vdso as u64));
+    let auxv: Vec<u64> = vdso
+        .into_iter()
+        .chain([
+            (AT_HWCAP, hwcap()),
+            (AT_PAGESZ, 4096),
+            (AT_CLKTCK, 100),
+            (AT_PHDR, f.headers as u64),
+            (AT_PHENT, 56),
+            (AT_PHNUM, f.header_count as u64),
+            (AT_BASE, f.base as u64),
+            (AT_FLAGS, 0),
+            (AT_ENTRY, f.entry as u64),
+            (AT_UID, creds.uid.into()),
+            (AT_EUID, creds.euid.into()),
+            (AT_GID, creds.gid.into()),
+            (AT_EGID, creds.egid.into()),
+            (AT_SECURE, f.secure.into()),
+            (AT_RANDOM, at(random_at, string_base)),
+            (AT_HWCAP2, HWCAP2),
+            (AT_EXECFN, at(path, string_base)),
+            (AT_PLATFORM, at(platform, string_base)),
+            (AT_MINSIGSTKSZ, crate::signal::max_frame_size() as u64),
+            (AT_NULL, 0),
+        ])
+        .flat_map(|(k, v)| [k, v])
+        .collect();
     let mut words: Vec<u64> = Vec::with_capacity(args.len() + env.len() + auxv.len() + 3);
     words.push(args.len() as u64);
     words.extend(args.iter().map(|&o| at(o, string_base)));

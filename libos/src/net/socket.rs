@@ -11,12 +11,11 @@ use crate::signal::{self, Fields, SigInfo};
 use crate::sysctl::{RMEM_DEFAULT, WMEM_DEFAULT};
 use crate::uio::{IoDst, IoSrc};
 use crate::wait::{self, Events, PollTable, WaitQueue};
-use crate::{Errno, Result, SysResult, Task, pal};
+use crate::{Errno, Result, SysResult, Task};
 use alloc::{string::String, sync::Arc, vec::Vec};
 use bastide_abi::net::UCred;
 use bastide_abi::raw::net::*;
 use bastide_base::sync::Mutex;
-use bastide_pal::Clock;
 use core::any::Any;
 use core::sync::atomic::{AtomicI32, AtomicU32, AtomicU64, AtomicUsize, Ordering};
 
@@ -258,7 +257,7 @@ impl Patience {
     /// From `O_NONBLOCK` or `MSG_DONTWAIT`, and a timeout option.
     pub fn new(nonblock: bool, timeout: u64) -> Self {
         let deadline =
-            (timeout != u64::MAX).then(|| pal().now(Clock::Monotonic).saturating_add(timeout));
+            (timeout != u64::MAX).then(|| crate::time::monotonic().saturating_add(timeout));
         Patience {
             nonblock: nonblock || timeout == 0,
             deadline,

@@ -99,7 +99,7 @@ fn new_process(pid: i32, o: Origin<'_>) -> Arc<Process> {
             o.maker
                 .map_or_else(Default::default, |m| m.args.lock().clone()),
         ),
-        started: pal().now(bastide_pal::Clock::Boottime),
+        started: crate::time::boottime(),
         cpu_gone: Mutex::default(),
         cpu_children: Mutex::default(),
         sem_undo: Mutex::new(crate::ipc::sysv::sem::UndoList::new()),

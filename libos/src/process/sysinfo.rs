@@ -7,7 +7,6 @@ use crate::user::{self, UserAddr};
 use crate::{Errno, SysResult, kernel, pal};
 use alloc::sync::Arc;
 use alloc::vec::Vec;
-use bastide_pal::Clock;
 use core::sync::atomic::Ordering;
 use zerocopy::{FromBytes, Immutable, IntoBytes};
 
@@ -96,7 +95,7 @@ struct SysInfo {
 /// `sysinfo(2)`.
 pub fn sys_sysinfo(t: &Arc<Task>, out: UserAddr) -> SysResult {
     let (total, free) = pal().memory();
-    let up = pal().now(Clock::Boottime);
+    let up = crate::time::boottime();
     let info = SysInfo {
         uptime: up.div_ceil(1_000_000_000) as i64,
         // `SI_LOAD_SHIFT` is 16.

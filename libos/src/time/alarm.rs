@@ -32,7 +32,7 @@ impl Source {
         match self {
             Source::Monotonic | Source::RealtimeRelative => monotonic(),
             Source::Realtime => realtime(),
-            Source::Boottime => crate::pal().now(bastide_pal::Clock::Boottime),
+            Source::Boottime => super::boottime(),
             Source::Process(process) => process.upgrade().map_or(0, |p| {
                 let (u, s) = cpu::process_cpu(&p);
                 u.saturating_add(s)

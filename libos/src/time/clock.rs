@@ -109,7 +109,7 @@ impl Clock {
         match self {
             Clock::Realtime | Clock::Tai => realtime(),
             Clock::Monotonic => monotonic(),
-            Clock::Boottime => pal().now(Host::Boottime),
+            Clock::Boottime => super::boottime(),
             Clock::Process { process, user } => pick(cpu::process_cpu(process), *user),
             Clock::Thread { task, user: false } if task.tid == t.tid => pal().now(Host::ThreadCpu),
             Clock::Thread { task, user } => pick(cpu::thread_cpu(task), *user),
@@ -148,6 +148,7 @@ fn set_realtime(ns: u64) -> Result<()> {
 /// Replaces the difference to the host's clock and tells who waits for a time of day.
 pub(super) fn shift(offset: i64) {
     OFFSET.store(offset, Ordering::Relaxed);
+    super::source::wall_clock_changed();
     queue::wake_service();
     clock_changes().wake_all(POLLALL);
 }

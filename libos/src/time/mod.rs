@@ -12,6 +12,7 @@ mod itimer;
 mod posix;
 mod queue;
 mod sleep;
+mod source;
 mod timerfd;
 
 pub use adjust::{sys_adjtimex, sys_clock_adjtime};
@@ -26,9 +27,9 @@ pub use posix::{
 };
 pub use queue::{Base, Fire, TimerId, add_timer, cancel, service};
 pub use sleep::{sys_clock_nanosleep, sys_nanosleep};
+pub use source::vdso_object;
 pub use timerfd::{sys_timerfd_create, sys_timerfd_gettime, sys_timerfd_settime};
 
-use crate::pal;
 use crate::process::Process;
 use alloc::collections::BTreeMap;
 use alloc::sync::Arc;
@@ -52,14 +53,17 @@ struct Timers {
 
 /// Monotonic nanoseconds.
 pub fn monotonic() -> u64 {
-    pal().now(Clock::Monotonic)
+    source::now(Clock::Monotonic)
+}
+
+/// Nanoseconds since the host booted.
+pub fn boottime() -> u64 {
+    source::now(Clock::Boottime)
 }
 
 /// Wall time in nanoseconds since 1970.
 pub fn realtime() -> u64 {
-    pal()
-        .now(Clock::Realtime)
-        .saturating_add_signed(realtime_offset())
+    source::now(Clock::Realtime)
 }
 
 /// A new program starts: POSIX timers go, interval timers stay (`execve(2)`).

@@ -55,6 +55,9 @@ pub enum Clock {
 pub trait Platform {
     /// The clock's value in nanoseconds.
     fn now(&self, clock: Clock) -> u64;
+    /// Whether the processor's time-stamp counter runs at one rate, also while the processor sleeps,
+    /// and reads alike on all CPUs, so that clocks may be computed from it.
+    fn counter_is_steady(&self) -> bool;
     /// CPU time (user, system) in nanoseconds of another thread, 0 if it is gone.
     fn thread_cpu(&self, thread: ThreadId) -> (u64, u64);
     /// CPU time (user, system) in nanoseconds of all threads, gone ones too, of the address space

@@ -35,6 +35,9 @@ impl Platform for Hostile {
             _ => self.number("now", n),
         }
     }
+    fn counter_is_steady(&self) -> bool {
+        self.number("counter_is_steady", 1) == 1
+    }
     fn thread_cpu(&self, _: ThreadId) -> (u64, u64) {
         let n = self.number("thread_cpu", 1000);
         (n, n)

@@ -10,7 +10,6 @@ use alloc::format;
 use alloc::string::String;
 use alloc::sync::Arc;
 use alloc::vec::Vec;
-use bastide_pal::Clock;
 use core::sync::atomic::Ordering;
 
 const CAP_AUDIT_CONTROL: u32 = 30;
@@ -27,7 +26,7 @@ fn number(data: &[u8]) -> Result<i64> {
 
 /// When the process started, nanoseconds since 1970.
 pub fn started_at(seen: &Seen) -> i64 {
-    let age = (pal().now(Clock::Boottime)).saturating_sub(seen.process.started);
+    let age = (crate::time::boottime()).saturating_sub(seen.process.started);
     time::realtime().saturating_sub(age) as i64
 }
 

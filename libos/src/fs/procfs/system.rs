@@ -11,7 +11,6 @@ use alloc::sync::Arc;
 use alloc::vec;
 use alloc::vec::Vec;
 use bastide_base::sync::Mutex;
-use bastide_pal::Clock;
 
 /// The entries, in Linux's order.
 pub fn nodes() -> Vec<Node> {
@@ -228,12 +227,12 @@ pub fn cpu_total() -> (u64, u64) {
 /// Idle time of all CPUs in nanoseconds.
 fn idle() -> u64 {
     let (user, system) = cpu_total();
-    let all = (pal().now(Clock::Boottime)).saturating_mul(u64::from(crate::cpus()));
+    let all = (time::boottime()).saturating_mul(u64::from(crate::cpus()));
     all.saturating_sub(user).saturating_sub(system)
 }
 
 fn uptime(_t: &Task) -> Result<Vec<u8>> {
-    let up = ticks(pal().now(Clock::Boottime));
+    let up = ticks(time::boottime());
     let idle = ticks(idle());
     let mut out = Text::new();
     out.put(format_args!(
@@ -260,7 +259,7 @@ fn stat_file(_t: &Task) -> Result<Vec<u8>> {
     let switches: u64 = (tasks.iter())
         .map(|t| t.switches.load(core::sync::atomic::Ordering::Relaxed))
         .sum();
-    let boot = time::realtime().saturating_sub(pal().now(Clock::Boottime)) / 1_000_000_000;
+    let boot = time::realtime().saturating_sub(time::boottime()) / 1_000_000_000;
     let started = *kernel().last_pid.lock();
     let (running, _) = stat::load();
     out.put(format_args!(

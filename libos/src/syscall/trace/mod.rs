@@ -15,7 +15,7 @@ use crate::{Errno, SysResult, Task, kernel, pal};
 use alloc::format;
 use alloc::string::String;
 use alloc::vec::Vec;
-use bastide_pal::{Clock, Context, HostFd, HostPoll, IoVec, Park};
+use bastide_pal::{Context, HostFd, HostPoll, IoVec, Park};
 use core::fmt::Write;
 use render::Call;
 
@@ -71,7 +71,7 @@ pub fn before(t: &Task, entry: Option<&Entry>, ctx: &Context) -> Started {
         args: ctx.args(),
         nr: ctx.orig_rax,
         shown: Vec::new(),
-        at: pal().now(Clock::Monotonic),
+        at: crate::time::monotonic(),
     };
     if kernel().config.trace_summary {
         if entry.is_some_and(|e| FINAL.contains(&e.name)) {
@@ -104,7 +104,7 @@ pub fn before(t: &Task, entry: Option<&Entry>, ctx: &Context) -> Started {
 /// After the call.
 pub fn after(t: &Task, entry: Option<&Entry>, started: Started, result: SysResult) {
     if kernel().config.trace_summary {
-        let spent = pal().now(Clock::Monotonic).saturating_sub(started.at);
+        let spent = crate::time::monotonic().saturating_sub(started.at);
         summary::count(started.nr, result.is_err(), spent);
         return;
     }
@@ -251,7 +251,7 @@ fn put(fd: HostFd, text: Vec<u8>) {
             Ok(0) => return,
             Ok(n) => done += n,
             Err(e) if e.0 == Errno::EAGAIN.0 => {
-                let soon = pal().now(Clock::Monotonic).saturating_add(10_000_000);
+                let soon = crate::time::monotonic().saturating_add(10_000_000);
                 let mut ready = [HostPoll {
                     fd,
                     events: crate::wait::POLLOUT as u16,

@@ -54,6 +54,8 @@ pub struct Control {
     pub log_fd: AtomicI32,
     /// CPUs online.
     pub cpus: AtomicU32,
+    /// 1 if the host itself keeps time by the time-stamp counter.
+    pub steady_counter: AtomicU32,
     /// Bytes of the boot configuration that follow at [`BOOT`].
     pub boot_len: AtomicU64,
     /// Total host memory.

@@ -56,6 +56,10 @@ impl Platform for LinuxPal {
         clock_gettime(id).unwrap_or(0)
     }
 
+    fn counter_is_steady(&self) -> bool {
+        control().steady_counter.load(Ordering::Relaxed) == 1
+    }
+
     fn thread_cpu(&self, thread: ThreadId) -> (u64, u64) {
         if block().tid.load(Ordering::Relaxed) == thread.0 {
             return rusage(RUSAGE_THREAD);

@@ -119,6 +119,13 @@ fn signal_set(signals: &[i32]) -> libc::sigset_t {
     }
 }
 
+/// Whether the host keeps time by the time-stamp counter, which it does only where the counter is
+/// steady and alike on all CPUs.
+fn steady_counter() -> bool {
+    let path = "/sys/devices/system/clocksource/clocksource0/current_clocksource";
+    std::fs::read(path).is_ok_and(|name| name.trim_ascii() == b"tsc")
+}
+
 /// Runs the enclave until its first program ends; returns the program's `wait(2)` status.
 ///
 /// Must be called from the only thread of the launcher. Takes over the descriptors that the
@@ -141,6 +148,8 @@ pub fn run(config: BootConfig) -> Result<i32, LaunchError> {
         std::thread::available_parallelism().map_or(1, |n| n.get() as u32),
         Ordering::Relaxed,
     );
+    c.steady_counter
+        .store(steady_counter().into(), Ordering::Relaxed);
     // SAFETY: sysconf only reads; dup makes a new descriptor.
     unsafe {
         let pages = libc::sysconf(libc::_SC_PHYS_PAGES).max(0) as u64;

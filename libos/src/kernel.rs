@@ -78,6 +78,13 @@ fn exit_code(e: &NotStarted) -> i32 {
         Errno::ENOEXEC | Errno::ELIBBAD => {
             (126, "it is no x86-64 ELF program or script, or is damaged")
         }
+        Errno::ENOMEM => (
+            126,
+            "it needs more memory than its limits or the host allow",
+        ),
+        Errno::EMFILE | Errno::ENFILE => {
+            (126, "the host allows too few open files, see `ulimit -n`")
+        }
         _ => (126, "it cannot be started"),
     };
     let program = alloc::string::String::from_utf8_lossy(program);

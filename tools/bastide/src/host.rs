@@ -30,7 +30,11 @@ fn one(fd: BorrowedFd<'_>) -> Result<Option<Stdio>, Failure> {
         return Ok(None);
     };
     let tty = rustix::termios::isatty(fd);
-    let explain = |error| Failure::new(format!("cannot duplicate a standard descriptor: {error}"));
+    let explain = |error| {
+        Failure::new(format!(
+            "cannot duplicate a standard descriptor: {error}; allow more open files, `ulimit -n`"
+        ))
+    };
     let copy = match FileType::from_raw_mode(stat.st_mode) {
         FileType::Socket => {
             make_nonblocking(fd, flags);

@@ -11,12 +11,13 @@ mod summary;
 use super::{Entry, numbers};
 use crate::process::Life;
 use crate::signal::{Fields, SigInfo};
-use crate::{Errno, SysResult, Task, kernel, pal};
+use crate::{Errno, SysResult, Task, host_error, kernel, pal};
 use alloc::format;
 use alloc::string::String;
 use alloc::vec::Vec;
 use bastide_pal::{Context, HostFd, HostPoll, IoVec, Park};
 use core::fmt::Write;
+use core::sync::atomic::{AtomicBool, Ordering};
 use render::Call;
 
 /// Calls that return addresses.
@@ -239,6 +240,9 @@ fn line(t: &Task, text: &str) {
     }
 }
 
+/// The person was told that the trace has gaps.
+static TOLD: AtomicBool = AtomicBool::new(false);
+
 /// Writes all of it, waiting for a slow reader; a reader that is gone is nothing to us.
 fn put(fd: HostFd, text: Vec<u8>) {
     let mut done = 0;
@@ -259,7 +263,13 @@ fn put(fd: HostFd, text: Vec<u8>) {
                 }];
                 pal().park(&Park::new(), Some(soon), &mut ready);
             }
-            Err(_) => return,
+            Err(e) => {
+                let e = host_error(e);
+                if e != Errno::EPIPE && !TOLD.swap(true, Ordering::Relaxed) {
+                    log::error!("the trace is not complete: it cannot be written ({e:?})");
+                }
+                return;
+            }
         }
     }
 }

@@ -94,7 +94,7 @@ impl Platform for LinuxPal {
             let r = unsafe { host!(__NR_getrandom, rest.as_mut_ptr(), rest.len(), 0) };
             match host::check_len(r, rest.len()) {
                 Ok(n) => done += n,
-                Err(_) => fatal("the host gives no random numbers"),
+                Err(_) => refuse("the host gives no random numbers"),
             }
         }
     }
@@ -169,7 +169,16 @@ fn end() -> ! {
 
 /// Stops the enclave: its state cannot be trusted.
 pub fn fatal(why: &str) -> ! {
-    log(format!("bastide: kernel panic: {why}\n").as_bytes());
+    stop(&format!("kernel panic: {why}"))
+}
+
+/// Stops the enclave: the host withholds what it cannot do without.
+pub(crate) fn refuse(why: &str) -> ! {
+    stop(why)
+}
+
+fn stop(why: &str) -> ! {
+    log(format!("bastide: {why}\n").as_bytes());
     control().done.store(2, Ordering::Release);
     end()
 }

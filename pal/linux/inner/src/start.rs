@@ -71,10 +71,10 @@ pub unsafe fn start(
     trap::set_mask(0);
     thread::die_with_launcher();
     if PAL.clear().is_err() {
-        crate::platform::fatal("cannot unmap the launcher's memory");
+        crate::platform::refuse("the host does not let the enclave unmap the launcher's memory");
     }
     if !seccomp::install() {
-        crate::platform::fatal(
+        crate::platform::refuse(
             "the host refuses the seccomp filter; without it system calls would reach the host \
              (is seccomp compiled in, and not forbidden by a container profile?)",
         );

@@ -13,6 +13,8 @@ const SIGTRAP: u32 = 5;
 const SIGBUS: u32 = 7;
 const SIGFPE: u32 = 8;
 const SIGSEGV: u32 = 11;
+const SIGPIPE: u32 = 13;
+const SIGXFSZ: u32 = 25;
 const SIGSYS: u32 = 31;
 const AUDIT_ARCH_X86_64: u32 = 0xc000_003e;
 
@@ -193,15 +195,18 @@ pub(crate) fn install() {
         // SAFETY: the handler follows the C ABI and the restorer calls rt_sigreturn.
         unsafe { host!(__NR_rt_sigaction, signo, &raw const act, 0, 8) };
     }
-    // A host pipe or socket without a reader is an error number, not a death.
+    // A host pipe or socket without a reader, or a host file that is too large, is an error number,
+    // not a death.
     let ignore = KernelSigaction {
         handler: 1,
         flags: 0,
         restorer: 0,
         mask: 0,
     };
-    // SAFETY: SIG_IGN has no handler to get wrong.
-    unsafe { host!(__NR_rt_sigaction, 13, &raw const ignore, 0, 8) };
+    for signo in [SIGPIPE, SIGXFSZ] {
+        // SAFETY: SIG_IGN has no handler to get wrong.
+        unsafe { host!(__NR_rt_sigaction, signo, &raw const ignore, 0, 8) };
+    }
 }
 
 /// Gives the calling thread its trap stack.

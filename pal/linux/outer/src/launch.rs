@@ -1,6 +1,6 @@
 //! Starting the enclave and living beside it.
 
-use crate::load;
+use crate::{load, probe};
 use bastide_pal::BootConfig;
 use bastide_pal_linux::layout::{self, Control};
 use std::io::Error as IoError;
@@ -22,9 +22,11 @@ pub enum LaunchError {
     TooLarge(usize),
     #[error(
         "the host killed process {pid} of the enclave with {signal}; the enclave was stopped, since \
-         its state cannot be trusted any more (out of memory? `dmesg` may say)"
+         its state cannot be trusted any more (out of memory? `dmesg` may say; allow it more)"
     )]
     Killed { pid: i32, signal: String },
+    #[error("this machine cannot run Bastide: {0}: {1} (see `bastide doctor`)")]
+    Missing(String, String),
     #[error("the kernel inside the enclave stopped; its message is above")]
     Panic,
 }
@@ -79,7 +81,15 @@ impl Region {
                 fd
             };
             if libc::ftruncate(fd, layout::SIZE as i64) < 0 {
-                return Err(host("size the enclave's memory", remedy));
+                let error = host("size the enclave's memory", remedy);
+                libc::close(fd);
+                return Err(match IoError::last_os_error().raw_os_error() {
+                    Some(libc::EFBIG) => host(
+                        "size the enclave's memory",
+                        "it counts as a file of 512 GiB: set no limit for files (see `ulimit -f`)",
+                    ),
+                    _ => error,
+                });
             }
             let at = libc::mmap(
                 layout::BASE as *mut _,
@@ -90,7 +100,9 @@ impl Region {
                 0,
             );
             if at as usize != layout::BASE {
-                return Err(host("map the enclave's memory", remedy));
+                let error = host("map the enclave's memory", remedy);
+                libc::close(fd);
+                return Err(error);
             }
             Ok(Region { fd })
         }
@@ -105,6 +117,44 @@ impl Drop for Region {
             libc::close(self.fd);
         }
     }
+}
+
+/// Where the kernel's messages go: a copy of standard error, out of the way of low numbers where
+/// the host allows such high ones.
+fn log_fd() -> Result<i32, LaunchError> {
+    // SAFETY: duplicates a descriptor.
+    let duplicate = |least: i32| unsafe { libc::fcntl(2, libc::F_DUPFD_CLOEXEC, least) };
+    match [1001, 3].map(duplicate) {
+        [high, low] if high >= 0 => {
+            // SAFETY: just made, if it was.
+            unsafe { libc::close(low) };
+            Ok(high)
+        }
+        [_, low] if low >= 0 => Ok(low),
+        // Standard error may be closed: then nobody reads messages.
+        _ if IoError::last_os_error().raw_os_error() == Some(libc::EBADF) => Ok(-1),
+        _ => Err(host(
+            "open what the enclave needs",
+            "allow more open files, `ulimit -n`",
+        )),
+    }
+}
+
+/// The caller's soft limits are the application's, and kept by the kernel inside; what the host
+/// sees is the whole enclave. A file that grows too large is then an error, not a signal.
+fn lift_limits() {
+    for resource in [libc::RLIMIT_NOFILE, libc::RLIMIT_FSIZE] {
+        // SAFETY: plain calls on a local.
+        unsafe {
+            let mut limit: libc::rlimit = std::mem::zeroed();
+            if libc::getrlimit(resource, &mut limit) == 0 {
+                limit.rlim_cur = limit.rlim_max;
+                libc::setrlimit(resource, &limit);
+            }
+        }
+    }
+    // SAFETY: ignoring has no handler to get wrong.
+    unsafe { libc::signal(libc::SIGXFSZ, libc::SIG_IGN) };
 }
 
 fn signal_set(signals: &[i32]) -> libc::sigset_t {
@@ -131,6 +181,10 @@ fn steady_counter() -> bool {
 /// Must be called from the only thread of the launcher. Takes over the descriptors that the
 /// configuration names.
 pub fn run(config: BootConfig) -> Result<i32, LaunchError> {
+    if let Some((what, why)) = probe::missing() {
+        return Err(LaunchError::Missing(what, why));
+    }
+    lift_limits();
     let region = Region::new()?;
     let (entry, segments) = load::load()?;
     let boot = config.encode();
@@ -154,10 +208,7 @@ pub fn run(config: BootConfig) -> Result<i32, LaunchError> {
     unsafe {
         let pages = libc::sysconf(libc::_SC_PHYS_PAGES).max(0) as u64;
         c.memory.store(pages * 4096, Ordering::Relaxed);
-        c.log_fd.store(
-            libc::fcntl(2, libc::F_DUPFD_CLOEXEC, 1001),
-            Ordering::Relaxed,
-        );
+        c.log_fd.store(log_fd()?, Ordering::Relaxed);
     }
     for s in &segments {
         // SAFETY: the segment lies in the image's part of the region.
@@ -327,12 +378,7 @@ fn child(entry: usize, config: &BootConfig, region_fd: i32) -> ! {
             next = next.max(fd + 1);
         }
         libc::syscall(libc::SYS_close_range, next, u32::MAX, 0);
-        let mut limit: libc::rlimit = std::mem::zeroed();
-        if libc::getrlimit(libc::RLIMIT_NOFILE, &mut limit) == 0 {
-            limit.rlim_cur = limit.rlim_max;
-            libc::setrlimit(libc::RLIMIT_NOFILE, &limit);
-        }
-        // The application's limits are the kernel's business; a core dump would copy the enclave.
+        // A core dump would copy the enclave.
         let none = libc::rlimit {
             rlim_cur: 0,
             rlim_max: 0,

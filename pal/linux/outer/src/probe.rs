@@ -7,15 +7,34 @@ pub fn host_calls() -> Vec<(&'static str, &'static str)> {
     calls::CALLS.iter().map(|c| (c.1, c.2)).collect()
 }
 
+const SECCOMP: &str = "seccomp filters";
+const FSGSBASE: &str = "user-mode %fs and %gs (FSGSBASE)";
+const OPENAT2: &str = "openat2 (confined path look-ups)";
+const XSAVE: &str = "xsave";
+
 /// What the backend needs of the host: `Ok(detail)`, or `Err(what is missing and what to do)`.
 pub fn probe() -> Vec<(String, Result<String, String>)> {
     vec![
-        ("seccomp filters".into(), seccomp()),
-        ("user-mode %fs and %gs (FSGSBASE)".into(), fsgsbase()),
+        (SECCOMP.into(), seccomp()),
+        (FSGSBASE.into(), fsgsbase()),
         ("memfd and a free address range".into(), memory()),
-        ("openat2 (confined path look-ups)".into(), openat2()),
-        ("xsave".into(), xsave()),
+        (OPENAT2.into(), openat2()),
+        (XSAVE.into(), xsave()),
     ]
+}
+
+/// The first thing that is missing and would be noticed only inside, where it could be told less
+/// clearly, and what to do about it.
+pub(crate) fn missing() -> Option<(String, String)> {
+    let needs: [(&str, fn() -> Result<String, String>); 4] = [
+        (SECCOMP, seccomp),
+        (FSGSBASE, fsgsbase),
+        (OPENAT2, openat2),
+        (XSAVE, xsave),
+    ];
+    needs
+        .iter()
+        .find_map(|(what, probe)| Some(((*what).into(), probe().err()?)))
 }
 
 fn seccomp() -> Result<String, String> {
@@ -68,9 +87,10 @@ fn openat2() -> Result<String, String> {
     // SAFETY: a null `how` is refused with EINVAL or EFAULT where the call exists.
     let r = unsafe { libc::syscall(libc::SYS_openat2, -1, c"".as_ptr(), 0, 0) };
     match (r, std::io::Error::last_os_error().raw_os_error()) {
-        (-1, Some(libc::ENOSYS | libc::EPERM)) => {
-            Err("not available: needs Linux 5.6 or later".into())
-        }
+        (-1, Some(libc::ENOSYS | libc::EPERM)) => Err(
+            "not available: needs Linux 5.6 or later, or a container's profile that allows it"
+                .into(),
+        ),
         _ => Ok("available".into()),
     }
 }

@@ -28,6 +28,7 @@ MAY_USE = {
     "bastide-manifest": {"bastide-pal"},
     "bastide": {"bastide-manifest", "bastide-outer", "bastide-pal"},
     "bastide-tests": set(),
+    "bastide-benchmarks": {"bastide-tests"},
 }
 
 

@@ -1,0 +1,86 @@
+//! PostgreSQL with pgbench outside. The cluster is made by each side itself, in memory.
+
+use super::servers::{loaded, rows};
+use crate::job::Job;
+use crate::process::{Server, free_port, run};
+use crate::side::find;
+use bastide_tests::command;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+/// Makes the cluster where there is none, and becomes the server.
+const SCRIPT: &str = "set -e
+data=/dev/shm/bastide-postgres-$2
+trap 'rm -rf $data' EXIT
+$1/initdb --auth=trust --no-sync --username=postgres --pgdata=$data
+$1/postgres -D $data -p $2 -c listen_addresses=127.0.0.1 -c unix_socket_directories= &
+trap 'kill -INT $!' TERM
+wait || wait
+";
+
+/// Where Debian puts the programs of the newest version installed.
+fn programs() -> Option<PathBuf> {
+    let versions = std::fs::read_dir("/usr/lib/postgresql").ok()?;
+    let programs = versions.flatten().map(|version| version.path().join("bin"));
+    programs.filter(|dir| dir.join("initdb").is_file()).max()
+}
+
+/// A client outside.
+fn client(program: &str, port: u16, dir: &Path) -> Command {
+    let program = find(program).unwrap_or_else(|| program.into());
+    let mut command = command(program, dir);
+    command.args(["-h", "127.0.0.1", "-U", "postgres", "-p"]);
+    command.arg(port.to_string());
+    command
+}
+
+pub fn jobs() -> Vec<Job> {
+    // What pgbench is told, for its own mix of statements and for SELECT alone.
+    const TESTS: [(&str, &str); 2] = [("pgbench", "--no-vacuum"), ("pgbench-select", "-nS")];
+    let all = TESTS
+        .iter()
+        .flat_map(|(name, _)| rows(name, Some(1.05), None));
+    let mut job = Job::new("postgres", all.collect(), |context, side| {
+        let dir = context.dir(&format!("postgres-{}", side.name()))?;
+        let programs = programs().ok_or("PostgreSQL is gone")?;
+        let port = free_port();
+        let mut command = side.command("/usr/bin/setpriv", &dir);
+        // It does not run as root.
+        command.args(["--reuid=postgres", "--regid=postgres", "--clear-groups"]);
+        command.args(["/bin/bash", "-c", SCRIPT, "postgres"]);
+        command.arg(programs).arg(port.to_string());
+        let ready = || run(client("pg_isready", port, &dir), None).is_ok();
+        let server = Server::start(command, side, &dir.join("log"), ready)?;
+        let mut fill = client("pgbench", port, &dir);
+        fill.args(["-i", "-q", "postgres"]);
+        run(fill, None)?;
+        let duration = context.amount("3", "1");
+        Ok(Box::new(move || {
+            let mut figures = Vec::new();
+            for (_, option) in TESTS {
+                let figure = loaded(&server, || {
+                    let mut bench = client("pgbench", port, &dir);
+                    bench.args([option, "-c", "4", "-T", duration, "postgres"]);
+                    let said = run(bench, None)?.1;
+                    // "number of transactions actually processed: 1234", "tps = 411.3 (without …)"
+                    let number = |mark: &str| {
+                        let (_, rest) = said.split_once(mark)?;
+                        rest.split_ascii_whitespace().next()?.parse().ok()
+                    };
+                    number("actually processed: ")
+                        .zip(number("tps = "))
+                        .ok_or_else(|| format!("pgbench said {said:?}"))
+                })?;
+                figures.extend(figure);
+            }
+            Ok(figures)
+        }))
+    });
+    if programs().is_none() {
+        job.missing = Some("PostgreSQL is not installed".into());
+    }
+    vec![
+        job.needs(&["pgbench", "pg_isready", "setpriv"])
+            .with_memory(),
+    ]
+}

@@ -1,0 +1,87 @@
+//! Which machine and which commit the figures are from.
+
+use serde::{Deserialize, Serialize};
+use std::fs;
+use std::process::Command;
+
+/// Where and when something was measured.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Machine {
+    pub commit: String,
+    pub date: String,
+    pub cpu: String,
+    pub processors: usize,
+    pub memory_gib: u64,
+    pub kernel: String,
+    pub system: String,
+    /// Others' work at the start: the load averages.
+    pub load: String,
+}
+
+impl Machine {
+    pub fn this() -> Self {
+        let read = |path: &str| fs::read_to_string(path).unwrap_or_default();
+        let (cpuinfo, meminfo) = (read("/proc/cpuinfo"), read("/proc/meminfo"));
+        let field = |text: &str, name: &str, separator: char| {
+            let line = text.lines().find(|line| line.starts_with(name));
+            let value = line.and_then(|line| line.split_once(separator));
+            value.map_or_else(
+                || "unknown".to_owned(),
+                |(_, v)| v.trim_matches(['"', ' ']).into(),
+            )
+        };
+        let memory = field(&meminfo, "MemTotal", ':');
+        let kib = memory
+            .split(' ')
+            .next()
+            .and_then(|kib| kib.parse::<u64>().ok());
+        let load = read("/proc/loadavg");
+        Machine {
+            commit: commit(),
+            date: output("date", &["-u", "+%-d %B %Y"]),
+            cpu: field(&cpuinfo, "model name", ':'),
+            processors: std::thread::available_parallelism().map_or(1, usize::from),
+            memory_gib: kib.unwrap_or(0).div_ceil(1 << 20),
+            kernel: read("/proc/sys/kernel/osrelease").trim().into(),
+            system: field(&read("/etc/os-release"), "PRETTY_NAME", '='),
+            load: load.split(' ').take(3).collect::<Vec<_>>().join(" "),
+        }
+    }
+
+    /// One sentence.
+    pub fn describe(&self) -> String {
+        format!(
+            "Commit {}, {}: {}, {} processors, {} GiB, Linux {}, {}; load at the start {}.",
+            self.commit,
+            self.date,
+            self.cpu,
+            self.processors,
+            self.memory_gib,
+            self.kernel,
+            self.system,
+            self.load
+        )
+    }
+}
+
+/// What is checked out, and whether files differ from it.
+fn commit() -> String {
+    let dir = crate::context::benchmarks().display().to_string();
+    let commit = output("git", &["-C", &dir, "rev-parse", "--short", "HEAD"]);
+    if commit.is_empty() {
+        return "unknown".into();
+    }
+    let changed = output("git", &["-C", &dir, "status", "--porcelain", "-uno"]);
+    let mark = if changed.is_empty() {
+        ""
+    } else {
+        " with changes"
+    };
+    commit + mark
+}
+
+fn output(program: &str, words: &[&str]) -> String {
+    let output = Command::new(program).args(words).output();
+    let text = output.map(|output| String::from_utf8_lossy(&output.stdout).trim().to_owned());
+    text.unwrap_or_default()
+}

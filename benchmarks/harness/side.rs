@@ -1,0 +1,89 @@
+//! Where the work is done: natively, under Bastide, or under gVisor.
+
+use bastide_tests::{bastide, command};
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
+
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum Kind {
+    Native,
+    Bastide,
+    Gvisor,
+}
+
+/// One of the things that are compared.
+pub struct Side {
+    kind: Kind,
+    /// The executable that runs the program inside, except natively.
+    runner: PathBuf,
+    /// gVisor's own state.
+    state: PathBuf,
+    root: Arc<AtomicU32>,
+}
+
+impl Side {
+    /// All sides that this machine has, native first; `state` is a directory for gVisor.
+    pub fn all(state: &Path) -> Vec<Side> {
+        let side = |kind, runner| Side {
+            kind,
+            runner,
+            state: state.into(),
+            root: Arc::default(),
+        };
+        let mut sides = vec![
+            side(Kind::Native, PathBuf::new()),
+            side(Kind::Bastide, bastide()),
+        ];
+        sides.extend(find("runsc").map(|runner| side(Kind::Gvisor, runner)));
+        sides
+    }
+
+    pub fn name(&self) -> &'static str {
+        match self.kind {
+            Kind::Native => "native",
+            Kind::Bastide => "bastide",
+            Kind::Gvisor => "gvisor",
+        }
+    }
+
+    /// A command that runs `program` here, in `dir`, with an environment that is the same on all
+    /// sides.
+    pub fn command(&self, program: impl AsRef<Path>, dir: &Path) -> Command {
+        if self.kind == Kind::Native {
+            return command(program, dir);
+        }
+        let mut runner = command(&self.runner, dir);
+        match self.kind {
+            Kind::Native | Kind::Bastide => runner.args(["run", "--quiet"]),
+            // The host's network, so that a client outside reaches a server inside.
+            Kind::Gvisor => runner
+                .arg(format!("--root={}", self.state.display()))
+                .args(["--rootless", "--ignore-cgroups", "--network=host"])
+                .args(["--platform=systrap", "do", "-quiet", "-cwd"])
+                .arg(dir),
+        };
+        runner.arg("--").arg(program.as_ref());
+        runner
+    }
+
+    /// Notes the process that the work at hand began with.
+    pub fn started(&self, process: u32) {
+        self.root.store(process, Ordering::Relaxed);
+    }
+
+    /// The process that the work at hand began with.
+    pub fn root(&self) -> Arc<AtomicU32> {
+        self.root.clone()
+    }
+}
+
+/// Where an installed program is.
+pub fn find(program: &str) -> Option<PathBuf> {
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    std::env::split_paths(&path)
+        .chain(["/usr/sbin", "/sbin", "/usr/bin"].map(PathBuf::from))
+        .map(|dir| dir.join(program))
+        .find(|file| file.is_file())
+}

@@ -64,7 +64,7 @@ const PROGRAMS: [Program; 7] = [
         at_most: Some(1.3),
     },
     Program {
-        name: "python",
+        name: "python-compute",
         needs: &["python3"],
         script: "exec python3 compute.py $1",
         files: |dir| copy("compute.py", dir),
@@ -72,7 +72,7 @@ const PROGRAMS: [Program; 7] = [
         at_most: Some(1.05),
     },
     Program {
-        name: "node",
+        name: "node-compute",
         needs: &["node"],
         script: "exec node compute.js $1",
         files: |dir| copy("compute.js", dir),

@@ -81,6 +81,25 @@ fn spawn(command: &mut Command) -> Result<Child, String> {
         .map_err(|error| format!("cannot start {}: {error}", command.get_program().display()))
 }
 
+/// The same command, told to end when this process does, however that ends.
+fn ending_with_us(command: Command) -> Command {
+    let mut wrapped = Command::new("/usr/bin/setpriv");
+    wrapped
+        .args(["--pdeathsig", "TERM", "--"])
+        .arg(command.get_program())
+        .args(command.get_args())
+        .env_clear()
+        .envs(
+            command
+                .get_envs()
+                .filter_map(|(name, value)| Some((name, value?))),
+        );
+    if let Some(dir) = command.get_current_dir() {
+        wrapped.current_dir(dir);
+    }
+    wrapped
+}
+
 /// The last lines, on one line.
 fn end_of(text: &str) -> String {
     let lines: Vec<_> = text.lines().filter(|line| !line.is_empty()).collect();
@@ -96,11 +115,12 @@ pub struct Server {
 impl Server {
     /// Starts it and waits until it is `ready`; what it says goes to the file `log`.
     pub fn start(
-        mut command: Command,
+        command: Command,
         side: &Side,
         log: &Path,
         ready: impl Fn() -> bool,
     ) -> Result<Self, String> {
+        let mut command = ending_with_us(command);
         let file = File::create(log).map_err(|error| format!("{}: {error}", log.display()))?;
         let again = file.try_clone().map_err(|error| error.to_string())?;
         command

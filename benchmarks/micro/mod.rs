@@ -4,7 +4,7 @@ use crate::context::Context;
 use crate::job::{Figures, Job, Row, Unit};
 use crate::process::run;
 use crate::side::Side;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::rc::Rc;
 
 const SOURCES: [&str; 6] = [
@@ -21,7 +21,7 @@ type Family = (&'static str, &'static [(&'static str, Option<f64>)]);
 
 const FAMILIES: [Family; 5] = [
     (
-        "calls",
+        "micro/calls",
         &[
             ("getpid", Some(0.35)),
             ("clock-gettime-vdso", Some(1.2)),
@@ -35,7 +35,7 @@ const FAMILIES: [Family; 5] = [
         ],
     ),
     (
-        "ipc",
+        "micro/ipc",
         &[
             ("pipe-write-read", Some(1.0)),
             ("pipe-threads-same-cpu", Some(1.0)),
@@ -57,7 +57,7 @@ const FAMILIES: [Family; 5] = [
         ],
     ),
     (
-        "memory",
+        "micro/memory",
         &[
             ("mmap-munmap", None),
             ("mmap-touch-munmap", Some(1.3)),
@@ -66,7 +66,7 @@ const FAMILIES: [Family; 5] = [
         ],
     ),
     (
-        "files",
+        "micro/files",
         &[
             ("open-close", Some(0.35)),
             ("stat", Some(0.35)),
@@ -74,7 +74,7 @@ const FAMILIES: [Family; 5] = [
         ],
     ),
     (
-        "processes",
+        "micro/processes",
         &[
             ("fork-exit-wait", Some(1.5)),
             ("posix-spawn-exec-wait", Some(1.5)),
@@ -99,14 +99,14 @@ pub fn jobs(wanted: &dyn Fn(&str) -> bool) -> Vec<Job> {
         jobs.push(job(family, rows, |context| {
             context.c("micro", &SOURCES, &[])
         }));
-        if family == "calls" {
+        if family == "micro/calls" {
             // What no library can intercept: a static program, and one of Go.
             let rows = vec![row("getpid-static", Some(0.35))];
-            jobs.push(job("calls-static", rows, |context| {
+            jobs.push(job("micro/calls-static", rows, |context| {
                 context.c("micro-static", &SOURCES, &["-static"])
             }));
             let rows = vec![row("getpid-go", Some(0.35))];
-            let go = job("calls-go", rows, |context| {
+            let go = job("micro/calls-go", rows, |context| {
                 context.go("getpid-go", "micro/getpid.go")
             });
             jobs.push(go.needs(&["go"]));
@@ -133,7 +133,7 @@ fn job(
 fn measure(
     context: &Context,
     side: &Rc<Side>,
-    program: &PathBuf,
+    program: &Path,
     names: &[String],
 ) -> Result<Figures, String> {
     let mut command = side.command(program, context.scratch());

@@ -1,6 +1,6 @@
 //! A small HTTP/1.1 client that checks every answer.
 
-use std::io::{BufRead, BufReader, ErrorKind, Read, Write};
+use std::io::{BufRead, BufReader, ErrorKind, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::thread;
 use std::time::{Duration, Instant};
@@ -87,7 +87,7 @@ impl Client {
 }
 
 fn read(stream: &mut impl BufRead) -> Result<Reply, Box<dyn std::error::Error>> {
-    let mut line = |stream: &mut dyn BufRead| -> Result<String, Box<dyn std::error::Error>> {
+    let line = |stream: &mut dyn BufRead| -> Result<String, Box<dyn std::error::Error>> {
         let mut line = String::new();
         stream.read_line(&mut line)?;
         let line = line.strip_suffix("\r\n").ok_or("the answer is cut short")?;

@@ -5,7 +5,15 @@
 //!
 //! One file is one server. To add one, list its tests here.
 
+mod apache;
+mod caddy;
+mod go;
+mod gunicorn;
+mod haproxy;
+mod java;
 mod nginx;
+mod node;
+mod web;
 
 use libtest_mimic::{Arguments, Trial};
 use std::path::Path;
@@ -13,7 +21,16 @@ use std::path::Path;
 /// A test: its name, the programs it needs, what it does.
 type Test = (&'static str, &'static [&'static str], fn());
 
-const TESTS: &[&[Test]] = &[nginx::TESTS];
+const TESTS: &[&[Test]] = &[
+    apache::TESTS,
+    caddy::TESTS,
+    go::TESTS,
+    gunicorn::TESTS,
+    haproxy::TESTS,
+    java::TESTS,
+    nginx::TESTS,
+    node::TESTS,
+];
 
 fn main() {
     let trials = TESTS.iter().copied().flatten().map(|&(name, needs, test)| {

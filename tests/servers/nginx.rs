@@ -1,6 +1,7 @@
 //! nginx: four workers, a shared cache, reload.
 
 use crate::Test;
+use crate::web::{is_page, settle};
 use bastide_tests::{Client, Ending, Reply, Server, load};
 use rustix::process::Signal;
 use std::time::Duration;
@@ -9,12 +10,6 @@ pub const TESTS: &[Test] = &[
     ("nginx/load", &["nginx"], under_load),
     ("nginx/reload", &["nginx"], reload_under_load),
 ];
-
-const PAGE: &str = include_str!("../../manifests/nginx/index.html");
-
-fn is_page(reply: &Reply) -> bool {
-    reply.status == 200 && reply.body == PAGE.as_bytes()
-}
 
 fn under_load() {
     let mut server = Server::start("nginx", &[8080], &[]);
@@ -33,6 +28,7 @@ fn under_load() {
     let hit = |reply: &Reply| is_page(reply) && reply.header("x-cache") == Some("HIT");
     load(address, "/cached/index.html", 100, time, hit).unwrap();
 
+    settle(&mut server);
     let log = server.stop(Ending::Code(0));
     assert_eq!(log.matches("exited with code 0").count(), 6, "{log}");
     for bad in ["bastide: ", "[alert]", "[crit]", "[error]"] {

@@ -30,6 +30,7 @@ enum Subject {
 
 /// Finds out what is ready; registers with the table until something is.
 fn check(
+    t: &Task,
     subjects: &[Subject],
     fds: &mut [PollFd],
     mut table: Option<&mut PollTable>,
@@ -44,7 +45,7 @@ fn check(
                 if let Some(table) = &mut table {
                     table.wanted = wanted | POLLERR | POLLHUP;
                 }
-                f.poll(table) & (wanted | POLLERR | POLLHUP)
+                f.poll_for(Some(t), table) & (wanted | POLLERR | POLLHUP)
             }
         };
         p.revents = ev as u16;
@@ -70,11 +71,11 @@ fn poll(t: &Task, addr: UserAddr, count: u32, deadline: Option<u64>) -> Result<u
             Err(_) => Subject::Closed,
         })
         .collect();
-    let r = match (deadline, check(&subjects, &mut fds, None)) {
+    let r = match (deadline, check(t, &subjects, &mut fds, None)) {
         (_, Some(n)) => Ok(n),
         (Some(0), None) if t.interrupted() => Err(Errno::ERESTARTNOHAND),
         (Some(0), None) => Ok(0),
-        _ => match wait_poll(t, deadline, |table| check(&subjects, &mut fds, table)) {
+        _ => match wait_poll(t, deadline, |table| check(t, &subjects, &mut fds, table)) {
             Err(Errno::ETIMEDOUT) => Ok(0),
             Err(Errno::ERESTARTSYS) => Err(Errno::ERESTARTNOHAND),
             r => r,

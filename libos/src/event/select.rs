@@ -35,6 +35,7 @@ fn bit(set: &[u64], fd: usize) -> bool {
 }
 
 fn check(
+    t: &Task,
     subjects: &[Subject],
     out: &mut [Vec<u64>; 3],
     mut table: Option<&mut PollTable>,
@@ -46,7 +47,7 @@ fn check(
             let sets = MEANING.iter().zip(s.sets).filter(|(_, on)| *on);
             table.wanted = sets.fold(0, |all, (ev, _)| all | ev);
         }
-        let ready = s.file.poll(table);
+        let ready = s.file.poll_for(Some(t), table);
         for (i, set) in out.iter_mut().enumerate() {
             if s.sets[i]
                 && ready & MEANING[i] != 0
@@ -80,11 +81,11 @@ fn select(t: &Task, n: i32, sets: [UserAddr; 3], deadline: Option<u64>) -> Resul
         }
     }
     let mut out = [vec![0; words], vec![0; words], vec![0; words]];
-    let r = match (deadline, check(&subjects, &mut out, None)) {
+    let r = match (deadline, check(t, &subjects, &mut out, None)) {
         (_, Some(n)) => n,
         (Some(0), None) if t.interrupted() => return Err(Errno::ERESTARTNOHAND),
         (Some(0), None) => 0,
-        _ => match wait_poll(t, deadline, |table| check(&subjects, &mut out, table)) {
+        _ => match wait_poll(t, deadline, |table| check(t, &subjects, &mut out, table)) {
             Err(Errno::ETIMEDOUT) => 0,
             Err(Errno::ERESTARTSYS) => return Err(Errno::ERESTARTNOHAND),
             r => r?,

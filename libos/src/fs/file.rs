@@ -85,6 +85,10 @@ pub trait FileOps: Any + Send + Sync {
     fn poll(&self, _f: &File, _table: Option<&mut PollTable>) -> Events {
         POLLIN | POLLOUT | POLLRDNORM | POLLWRNORM
     }
+    /// As [`FileOps::poll`] on behalf of a task, where what is ready for one is not for another.
+    fn poll_for(&self, _t: &Task, f: &File, table: Option<&mut PollTable>) -> Events {
+        self.poll(f, table)
+    }
     /// epoll can watch it (`epoll_ctl(2)` EPERM otherwise).
     fn pollable(&self) -> bool {
         true
@@ -381,5 +385,13 @@ impl File {
     /// Ready events.
     pub fn poll(&self, table: Option<&mut PollTable>) -> Events {
         self.ops.poll(self, table)
+    }
+
+    /// Events that are ready for a task, if it is known.
+    pub fn poll_for(&self, t: Option<&Task>, table: Option<&mut PollTable>) -> Events {
+        match t {
+            Some(t) => self.ops.poll_for(t, self, table),
+            None => self.poll(table),
+        }
     }
 }

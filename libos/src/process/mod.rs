@@ -42,6 +42,10 @@ pub fn to_user(t: &Arc<Task>, ctx: &mut Context) {
             t.clear_work(Work::MEMORY);
             t.mm().settle();
         }
+        if t.work().contains(Work::TIMERS) {
+            t.clear_work(Work::TIMERS);
+            crate::time::check_thread_timers(t);
+        }
         if t.interrupted() {
             crate::signal::deliver(t, ctx);
         }

@@ -26,6 +26,8 @@ bitflags::bitflags! {
         const OTHER = 4;
         /// Mappings of a shrunk file must go ([`Mm::settle`]). Blocking calls are not ended for it.
         const MEMORY = 8;
+        /// Timers on the task's CPU time may be due. Blocking calls are not ended for it.
+        const TIMERS = 16;
     }
 }
 
@@ -77,6 +79,8 @@ pub struct Task {
     pub restart: Mutex<Option<Restart>>,
     /// NUMA policy, `set_mempolicy(2)`.
     pub mempolicy: AtomicU32,
+    /// Timers on its CPU time, to be looked at by itself ([`Work::TIMERS`]).
+    pub cpu_timers: Mutex<Vec<Weak<crate::time::PosixTimer>>>,
     /// Voluntary context switches and faults, `getrusage(2)`.
     pub switches: AtomicU64,
     pub faults: AtomicU64,
@@ -123,6 +127,7 @@ impl Task {
             io: Default::default(),
             restart: Mutex::new(None),
             mempolicy: AtomicU32::new(0),
+            cpu_timers: Mutex::default(),
             switches: AtomicU64::new(0),
             faults: AtomicU64::new(0),
         })
@@ -130,7 +135,7 @@ impl Task {
 
     /// Something awaits attention: blocking calls end with ERESTARTSYS.
     pub fn interrupted(&self) -> bool {
-        self.work.load(Ordering::Acquire) & !Work::MEMORY.bits() != 0
+        !(self.work() - Work::MEMORY - Work::TIMERS).is_empty()
     }
 
     /// What awaits attention.

@@ -20,13 +20,22 @@ const O_RDWR: u32 = 2;
 /// The object behind the descriptor.
 pub struct SignalFd {
     mask: Mutex<SigSet>,
-    /// Polls look at the signals of the process that made it; reads at the reader's.
+    /// Who made it: a poll on nobody's behalf looks at its signals. Else they are the poller's, as
+    /// the reader's.
     owner: Weak<Process>,
 }
 
 impl SignalFd {
     fn wanted(&self) -> SigSet {
         *self.mask.lock()
+    }
+
+    fn ready(&self, pending: SigSet) -> Events {
+        if (pending & self.wanted()).is_empty() {
+            0
+        } else {
+            POLLIN
+        }
     }
 }
 
@@ -69,11 +78,14 @@ impl FileOps for SignalFd {
         let own = state::tasks(&p)
             .iter()
             .fold(p.signals.pending(), |set, t| set | t.signals.pending());
-        if (own & self.wanted()).is_empty() {
-            0
-        } else {
-            POLLIN
+        self.ready(own)
+    }
+
+    fn poll_for(&self, t: &Task, _f: &File, table: Option<&mut PollTable>) -> Events {
+        if let Some(table) = table {
+            table.listen(&t.process.signals.arrivals);
         }
+        self.ready(t.process.signals.pending() | t.signals.pending())
     }
 
     fn describe(&self) -> String {

@@ -279,8 +279,16 @@ fn signals_are_read_from_a_descriptor() {
     send_task(&t, user(40));
     send_process(&t.process, user(SIGUSR1));
     assert_eq!(file.poll(None), crate::wait::POLLIN);
+    // Whoever asks sees what it could read.
+    let poll = |t: &Task| file.poll_for(Some(t), None);
+    assert_eq!(poll(&t), crate::wait::POLLIN);
+    let heir = task();
+    set_mask(&heir, mask);
+    assert_eq!(poll(&heir), 0);
     let (n, buf) = read().unwrap();
     assert_eq!((n, buf[0], buf[128]), (256, 40, 10));
+    send_task(&heir, user(40));
+    assert_eq!((poll(&t), poll(&heir)), (0, crate::wait::POLLIN));
     assert_eq!(u32::from_le_bytes(buf[12..16].try_into().unwrap()), 77);
     assert_eq!(
         sys_signalfd4(&t, -1, addr(&mask.0), 4, 0),

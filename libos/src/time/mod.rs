@@ -23,7 +23,8 @@ pub use clock::{
 pub use cpu::{final_cpu, limit_changed, process_cpu, sys_times, thread_cpu};
 pub use itimer::{sys_alarm, sys_getitimer, sys_setitimer};
 pub use posix::{
-    sys_timer_create, sys_timer_delete, sys_timer_getoverrun, sys_timer_gettime, sys_timer_settime,
+    PosixTimer, check_thread_timers, sys_timer_create, sys_timer_delete, sys_timer_getoverrun,
+    sys_timer_gettime, sys_timer_settime,
 };
 pub use queue::{Base, Fire, TimerId, add_timer, cancel, service};
 pub use sleep::{sys_clock_nanosleep, sys_nanosleep};

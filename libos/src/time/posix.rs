@@ -5,7 +5,7 @@ use super::clock::Clock;
 use super::queue::Fire;
 use crate::abi::signal::*;
 use crate::abi::time::*;
-use crate::process::task::RLIMIT_SIGPENDING;
+use crate::process::task::{RLIMIT_SIGPENDING, Work};
 use crate::process::{self, Process, Task};
 use crate::signal::{self, Charge, Fields, Sent, SigInfo};
 use crate::user::{self, UserAddr};
@@ -81,8 +81,31 @@ impl PosixTimer {
     }
 }
 
+/// What [`Work::TIMERS`] asks for: only the task itself knows its CPU time for sure.
+pub fn check_thread_timers(t: &Task) {
+    let timers = core::mem::take(&mut *t.cpu_timers.lock());
+    for timer in timers.iter().filter_map(Weak::upgrade) {
+        timer.expire();
+    }
+}
+
 impl Fire for PosixTimer {
     fn fire(self: Arc<Self>) {
+        let Source::Thread(task) = self.state.lock().alarm.source.clone() else {
+            return self.expire();
+        };
+        // It may have used so much by now. If it sleeps it looks when it runs again, as under a
+        // clock that ticks for running threads only.
+        if let Some(task) = task.upgrade() {
+            task.cpu_timers.lock().push(Arc::downgrade(&self));
+            task.add_work(Work::TIMERS);
+        }
+    }
+}
+
+impl PosixTimer {
+    /// Tells of an expiry, if the time has come.
+    fn expire(self: Arc<Self>) {
         {
             let mut s = self.state.lock();
             if s.queued || !s.alarm.is_due() {

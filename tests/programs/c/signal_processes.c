@@ -208,6 +208,27 @@ static void single_calls(void) {
 	}
 	printf(" %d\n", poll(&p, 1, 2000));
 	wait(NULL);
+	// Who polls an inherited one looks at signals of its own.
+	fflush(stdout);
+	if (!fork()) {
+		fd_set fds;
+		int ep = epoll_create1(0);
+		struct epoll_event event = {.events = EPOLLIN};
+		epoll_ctl(ep, EPOLL_CTL_ADD, sfd, &event);
+		printf("inherited: %d %d", poll(&p, 1, 0), epoll_wait(ep, &event, 1, 0));
+		if (!fork()) {
+			usleep(50000);
+			kill(getppid(), SIGUSR1);
+			_exit(0);
+		}
+		printf(" %d", epoll_wait(ep, &event, 1, 2000));
+		FD_ZERO(&fds);
+		FD_SET(sfd, &fds);
+		printf(" %d %d\n", poll(&p, 1, 0), select(sfd + 1, &fds, NULL, NULL, &(struct timeval){0}));
+		fflush(stdout);
+		_exit(0);
+	}
+	wait(NULL);
 	sigprocmask(SIG_UNBLOCK, &set, NULL);
 }
 

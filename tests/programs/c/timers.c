@@ -155,6 +155,39 @@ static void posix(void) {
 	       FAILS(syscall(SYS_timer_delete, 12345), EINVAL));
 }
 
+static void *idle(void *started) {
+	clockid_t clock;
+	struct sigevent ev = {.sigev_notify = SIGEV_SIGNAL, .sigev_signo = SIGUSR2};
+	struct itimerspec spec = {{0}, {0, 50000000}}, left;
+	timer_t timer;
+	pthread_getcpuclockid(pthread_self(), &clock);
+	timer_create(clock, &ev, &timer);
+	timer_settime(timer, 0, &spec, NULL);
+	pthread_barrier_wait(started);
+	pthread_barrier_wait(started);
+	timer_gettime(timer, &left);
+	printf("idle thread: fired %d left %d\n", seen == SIGUSR2, left.it_value.tv_nsec > 30000000);
+	while (seen != SIGUSR2)
+		for (volatile int i = 0; i < 1000; i++) {}
+	printf("busy thread: used %d\n", now(CLOCK_THREAD_CPUTIME_ID) >= 0.05);
+	timer_delete(timer);
+	return NULL;
+}
+
+// The time of one thread is not that of the others.
+static void of_one_thread(void) {
+	pthread_t thread;
+	pthread_barrier_t started;
+	signal(SIGUSR2, handler);
+	seen = 0;
+	pthread_barrier_init(&started, NULL, 2);
+	pthread_create(&thread, NULL, idle, &started);
+	pthread_barrier_wait(&started);
+	burn(0.2);
+	pthread_barrier_wait(&started);
+	pthread_join(thread, NULL);
+}
+
 static void descriptors(void) {
 	int fd = timerfd_create(CLOCK_MONOTONIC, TFD_NONBLOCK | TFD_CLOEXEC);
 	uint64_t n = 0;
@@ -189,6 +222,7 @@ int main(void) {
 	clocks();
 	intervals();
 	posix();
+	of_one_thread();
 	descriptors();
 	pid_t pid = fork();
 	if (!pid) {

@@ -1,6 +1,7 @@
 //! One watched descriptor.
 
 use super::{Hosts, Shared};
+use crate::Task;
 use crate::fs::File;
 use crate::wait::{
     Events, POLLALL, POLLERR, POLLHUP, POLLIN, POLLOUT, POLLRDNORM, PollTable, Registration, Wake,
@@ -75,15 +76,16 @@ impl Item {
         self.data.load(Ordering::SeqCst)
     }
 
-    /// Listens to the file, instead of as before; true if something wanted is there already.
-    pub fn watch(self: &Arc<Self>, hosts: &Hosts, file: &File) -> bool {
+    /// Listens to the file for a task, instead of as before; true if something wanted is there
+    /// already.
+    pub fn watch(self: &Arc<Self>, t: Option<&Task>, hosts: &Hosts, file: &File) -> bool {
         let waker = Arc::new(Waker(self.clone()));
         let mut table = if self.flags() & EPOLLEXCLUSIVE != 0 {
             PollTable::exclusive(waker)
         } else {
             PollTable::new(waker)
         };
-        let ready = file.poll(Some(&mut table)) & self.wanted() != 0;
+        let ready = file.poll_for(t, Some(&mut table)) & self.wanted() != 0;
         let old = core::mem::replace(&mut *self.registrations.lock(), table.registrations);
         drop(old);
         let old = core::mem::replace(&mut *self.hosts.lock(), table.hosts.clone());

@@ -19,7 +19,7 @@ pub use syscalls::{
 
 use crate::fs::{File, FileOps};
 use crate::wait::{Events, POLLALL, POLLIN, POLLRDNORM, PollTable, WaitQueue};
-use crate::{Errno, Result};
+use crate::{Errno, Result, Task};
 use alloc::collections::{BTreeMap, VecDeque};
 use alloc::string::String;
 use alloc::sync::Arc;
@@ -88,7 +88,7 @@ impl Epoll {
     }
 
     /// EPOLL_CTL_ADD. EEXIST, EINVAL or ELOOP (nested sets).
-    fn add(&self, fd: i32, file: &Arc<File>, events: u32, data: u64) -> Result<()> {
+    fn add(&self, t: &Task, fd: i32, file: &Arc<File>, events: u32, data: u64) -> Result<()> {
         let nested = file.downcast::<Epoll>();
         if nested.is_some() && events & EPOLLEXCLUSIVE != 0 {
             return Err(Errno::EINVAL);
@@ -114,7 +114,7 @@ impl Epoll {
         items.insert(key(fd, file), item.clone());
         drop(items);
         let had_hosts = self.hosts.set().is_some();
-        let ready = item.watch(&self.hosts, file);
+        let ready = item.watch(Some(t), &self.hosts, file);
         if !had_hosts && self.hosts.set().is_some() {
             // Who sleeps must sleep on the host's set as well from now on.
             self.shared.queue.wake_all(POLLALL);
@@ -127,7 +127,7 @@ impl Epoll {
     }
 
     /// EPOLL_CTL_MOD. ENOENT; EINVAL for an exclusive item.
-    fn modify(&self, fd: i32, file: &Arc<File>, events: u32, data: u64) -> Result<()> {
+    fn modify(&self, t: &Task, fd: i32, file: &Arc<File>, events: u32, data: u64) -> Result<()> {
         let item = self
             .items
             .lock()
@@ -139,7 +139,7 @@ impl Epoll {
         }
         item.set(events, data);
         self.hosts.update(&item);
-        if file.poll(None) & item.wanted() != 0 {
+        if file.poll_for(Some(t), None) & item.wanted() != 0 {
             self.shared.push(&item);
             self.shared.queue.wake_one(POLLIN | POLLRDNORM);
         }
@@ -171,8 +171,8 @@ impl Epoll {
         item.retire();
     }
 
-    /// The item's events now, if it is still watched and anything wanted is there.
-    fn state(&self, item: &Arc<Item>) -> Option<Events> {
+    /// The item's events for a task, if it is still watched and anything wanted is there.
+    fn state(&self, t: Option<&Task>, item: &Arc<Item>) -> Option<Events> {
         if item.removed.load(Ordering::SeqCst) {
             return None;
         }
@@ -181,16 +181,16 @@ impl Epoll {
             return None;
         };
         if item.stale.swap(false, Ordering::SeqCst) {
-            item.watch(&self.hosts, &file);
+            item.watch(t, &self.hosts, &file);
         }
-        match file.poll(None) & item.wanted() {
+        match file.poll_for(t, None) & item.wanted() {
             0 => None,
             ev => Some(ev),
         }
     }
 
-    /// Takes at most `max` events that are there.
-    fn collect(&self, max: usize) -> Vec<(Events, u64)> {
+    /// Takes at most `max` events that are there for a task.
+    fn collect(&self, t: &Task, max: usize) -> Vec<(Events, u64)> {
         let mut out = Vec::new();
         self.hosts.take(&self.shared);
         // Level-triggered items go back to the end: see each of them once.
@@ -200,7 +200,7 @@ impl Epoll {
             let Some(item) = self.shared.pop() else {
                 break;
             };
-            let Some(ev) = self.state(&item) else {
+            let Some(ev) = self.state(Some(t), &item) else {
                 continue;
             };
             let flags = item.flags();
@@ -227,8 +227,8 @@ impl Epoll {
             .nth(nth)
     }
 
-    /// Something would be collected.
-    fn any_ready(&self) -> bool {
+    /// Something would be collected by a task.
+    fn any_ready(&self, t: Option<&Task>) -> bool {
         self.hosts.take(&self.shared);
         let mut left = self.shared.ready.lock().len();
         while left > 0 {
@@ -236,12 +236,26 @@ impl Epoll {
             let Some(item) = self.shared.pop() else {
                 break;
             };
-            if self.state(&item).is_some() {
+            if self.state(t, &item).is_some() {
                 self.shared.push(&item);
                 return true;
             }
         }
         false
+    }
+
+    fn poll_as(&self, t: Option<&Task>, table: Option<&mut PollTable>) -> Events {
+        if let Some(table) = table {
+            table.listen(&self.shared.queue);
+            if let Some(set) = self.hosts.set() {
+                table.listen_host(set, POLLIN);
+            }
+        }
+        if self.any_ready(t) {
+            POLLIN | POLLRDNORM
+        } else {
+            0
+        }
     }
 }
 
@@ -262,17 +276,11 @@ impl FileOps for Epoll {
     }
 
     fn poll(&self, _f: &File, table: Option<&mut PollTable>) -> Events {
-        if let Some(table) = table {
-            table.listen(&self.shared.queue);
-            if let Some(set) = self.hosts.set() {
-                table.listen_host(set, POLLIN);
-            }
-        }
-        if self.any_ready() {
-            POLLIN | POLLRDNORM
-        } else {
-            0
-        }
+        self.poll_as(None, table)
+    }
+
+    fn poll_for(&self, t: &Task, _f: &File, table: Option<&mut PollTable>) -> Events {
+        self.poll_as(Some(t), table)
     }
 
     fn describe(&self) -> String {

@@ -67,9 +67,9 @@ pub fn sys_epoll_ctl(t: &Arc<Task>, epfd: i32, op: i32, fd: i32, event: UserAddr
         }
     }
     match op {
-        CTL_ADD => ep.add(fd, &file, events, data)?,
+        CTL_ADD => ep.add(t, fd, &file, events, data)?,
         CTL_DEL => ep.remove(fd, &file)?,
-        CTL_MOD => ep.modify(fd, &file, events, data)?,
+        CTL_MOD => ep.modify(t, fd, &file, events, data)?,
         _ => return Err(Errno::EINVAL),
     }
     Ok(0)
@@ -77,14 +77,14 @@ pub fn sys_epoll_ctl(t: &Arc<Task>, epfd: i32, op: i32, fd: i32, event: UserAddr
 
 /// Waits for events: none at the deadline (`Some(0)`: at once), EINTR.
 fn wait(t: &Task, ep: &Epoll, max: usize, deadline: Option<u64>) -> Result<Vec<(Events, u64)>> {
-    let got = ep.collect(max);
+    let got = ep.collect(t, max);
     if !got.is_empty() || deadline == Some(0) {
         return Ok(got);
     }
     let queue = &ep.shared.queue;
     let registration = queue.register(t.parker.clone(), true);
     let r = loop {
-        let got = ep.collect(max);
+        let got = ep.collect(t, max);
         if !got.is_empty() {
             return Ok(got);
         }

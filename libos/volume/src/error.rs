@@ -1,0 +1,153 @@
+//! What can go wrong, told so that a person can act on it.
+
+use core::fmt;
+
+/// The result of an operation on a volume.
+pub type Result<T> = core::result::Result<T, Error>;
+
+/// Why an operation failed. The first group is what a file system answers; the second is why a
+/// volume cannot be opened or used.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Error {
+    /// No such name or file (ENOENT).
+    NotFound,
+    /// The name is taken (EEXIST).
+    Exists,
+    /// Not a directory (ENOTDIR).
+    NotDir,
+    /// A directory (EISDIR).
+    IsDir,
+    /// The directory has entries (ENOTEMPTY).
+    NotEmpty,
+    /// The volume is full (ENOSPC).
+    NoSpace,
+    /// The volume is open for reading only (EROFS).
+    ReadOnly,
+    /// The name is empty or longer than 255 bytes (ENAMETOOLONG).
+    NameTooLong,
+    /// The operation makes no sense for this file (EINVAL).
+    Invalid,
+    /// A directory cannot have a second name (EPERM).
+    NotPermitted,
+    /// The file would be larger than a file can be (EFBIG).
+    TooBig,
+    /// The file has too many names (EMLINK).
+    TooManyLinks,
+    /// The file has no such extended attribute (ENODATA).
+    NoAttribute,
+
+    /// A block does not hold what was written to it: the host file was altered (EIO).
+    Damaged { block: u64 },
+    /// An authenticated block makes no sense: a fault of the program that wrote it (EIO).
+    Malformed { block: u64 },
+    /// The host could not read, write or flush the file (EIO).
+    Device(DeviceError),
+    /// An earlier write failed, and what is in memory may not be on disk: open the volume again.
+    Stopped,
+    /// The file has no volume's header.
+    NotAVolume,
+    /// A volume of a later format.
+    Version { found: u32 },
+    /// The key opens neither copy of the header.
+    WrongKey,
+    /// The header opened, and neither root did.
+    NoRoot,
+    /// The file is shorter than the volume in it.
+    Truncated { have: u64, need: u64 },
+    /// The volume is older than its anchor says.
+    Stale { generation: u64, anchor: u64 },
+    /// The volume has the anchor's generation, and another content.
+    Forked { generation: u64 },
+    /// The anchor is another volume's.
+    OtherVolume,
+    /// The anchor could not be read or written.
+    Anchor,
+    /// The size asked for is too small for a volume, or too large.
+    Size { least: u64, most: u64 },
+    /// The source of random numbers failed.
+    Random,
+}
+
+/// A host that could not do what it was asked.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct DeviceError;
+
+impl From<DeviceError> for Error {
+    fn from(e: DeviceError) -> Error {
+        Error::Device(e)
+    }
+}
+
+impl fmt::Display for Error {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Error::NotFound => f.write_str("no such file or directory"),
+            Error::Exists => f.write_str("the name exists"),
+            Error::NotDir => f.write_str("not a directory"),
+            Error::IsDir => f.write_str("is a directory"),
+            Error::NotEmpty => f.write_str("the directory is not empty"),
+            Error::NoSpace => f.write_str("the volume is full"),
+            Error::ReadOnly => f.write_str("the volume is open for reading only"),
+            Error::NameTooLong => f.write_str("the name is empty or longer than 255 bytes"),
+            Error::Invalid => f.write_str("not possible for this kind of file"),
+            Error::NotPermitted => f.write_str("not permitted for a directory"),
+            Error::TooBig => f.write_str("the file would be too large"),
+            Error::TooManyLinks => f.write_str("the file has too many names"),
+            Error::NoAttribute => f.write_str("no such extended attribute"),
+            Error::Damaged { block } => write!(
+                f,
+                "block {block} does not hold what was written to it: the file was altered or its \
+                 disk is failing"
+            ),
+            Error::Malformed { block } => write!(
+                f,
+                "block {block} is authentic but makes no sense: a fault of the program that wrote it"
+            ),
+            Error::Device(_) => f.write_str("the host cannot read or write the volume's file"),
+            Error::Stopped => f.write_str(
+                "an earlier write failed; the volume takes no more changes until it is opened again",
+            ),
+            Error::NotAVolume => f.write_str("not a volume: the header is missing"),
+            Error::Version { found } => write!(
+                f,
+                "a volume of format {found}, and this program knows format {} only",
+                crate::header::VERSION
+            ),
+            Error::WrongKey => f.write_str(
+                "the key does not open this volume (or its header was altered): nothing was changed",
+            ),
+            Error::NoRoot => f.write_str(
+                "neither root of the volume is intact: the file was altered or its disk is failing",
+            ),
+            Error::Truncated { have, need } => write!(
+                f,
+                "the file is truncated: it has {have} bytes, and the volume in it needs {need}"
+            ),
+            Error::Stale { generation, anchor } if generation == anchor => write!(
+                f,
+                "this volume is older than its anchor: the last changes of generation {generation} \
+                 are missing. Someone replaced or cut the file; if you did, on purpose, remove the \
+                 anchor"
+            ),
+            Error::Stale { generation, anchor } => write!(
+                f,
+                "this volume is older than its anchor: generation {generation}, and {anchor} was \
+                 written before. If you restored it from a backup on purpose, remove the anchor \
+                 (then no older state can be told from this one); otherwise someone replaced the file"
+            ),
+            Error::Forked { generation } => write!(
+                f,
+                "this volume is not the one its anchor knows: generation {generation} has another \
+                 content. Someone replaced the file; if you did, on purpose, remove the anchor"
+            ),
+            Error::OtherVolume => f.write_str("the anchor belongs to another volume"),
+            Error::Anchor => f.write_str("the anchor cannot be read or written"),
+            Error::Size { least, most } => {
+                write!(f, "a volume's size must be from {least} to {most} bytes")
+            }
+            Error::Random => f.write_str("the source of random numbers failed"),
+        }
+    }
+}
+
+impl core::error::Error for Error {}

@@ -1,0 +1,373 @@
+//! Contents of files.
+
+use crate::BLOCK;
+use crate::crypto::{Nonce, Purpose};
+use crate::error::{Error, Result};
+use crate::inode::{Inode, mode};
+use crate::node::{Key, Kind};
+use crate::txn::Need;
+use crate::volume::Volume;
+use alloc::boxed::Box;
+use alloc::vec::Vec;
+
+/// The largest file: what `off_t` can say.
+pub const SIZE_MAX: u64 = i64::MAX as u64;
+/// Contents up to this length are an item of the tree.
+pub const INLINE_MAX: u64 = 1024;
+/// Bytes that are written between two looks at the space that is left.
+const PIECE: usize = 64 * BLOCK;
+/// Extents that are freed between two looks at the space that is left.
+const STEP: usize = 32;
+const B: u64 = BLOCK as u64;
+
+impl Volume {
+    fn with_contents(&mut self, ino: u64) -> Result<Inode> {
+        let inode = self.inode(ino)?;
+        match inode.kind() {
+            mode::FILE | mode::LINK => Ok(inode),
+            mode::DIR => Err(Error::IsDir),
+            _ => Err(Error::Invalid),
+        }
+    }
+
+    fn inline(&mut self, ino: u64) -> Result<Vec<u8>> {
+        let found = self.tree.get(&Key::new(ino, Kind::Inline, 0))?;
+        Ok(found.unwrap_or_default())
+    }
+
+    /// Reads contents: how much there was, less than asked only at the end.
+    pub fn read(&mut self, ino: u64, offset: u64, buf: &mut [u8]) -> Result<usize> {
+        let inode = self.with_contents(ino)?;
+        let left = inode.size.saturating_sub(offset);
+        let len = usize::try_from(left).unwrap_or(usize::MAX).min(buf.len());
+        let Some(buf) = buf.get_mut(..len) else {
+            return Ok(0);
+        };
+        if inode.inline {
+            let data = self.inline(ino)?;
+            buf.fill(0);
+            copy(buf, 0, data.get(offset as usize..));
+            return Ok(len);
+        }
+        let mut done = 0;
+        while done < len {
+            let at = offset + done as u64;
+            let rest = buf.get_mut(done..).unwrap_or_default();
+            done += self.read_some(ino, at, rest)?;
+        }
+        Ok(len)
+    }
+
+    /// Reads from one place: a changed block, an extent, or a hole; at least one byte.
+    fn read_some(&mut self, ino: u64, offset: u64, buf: &mut [u8]) -> Result<usize> {
+        let (at, skip) = (offset / B, (offset % B) as usize);
+        if let Some(page) = self.pages.get(ino, at) {
+            let n = buf.len().min(BLOCK - skip);
+            copy(buf, 0, page.get(skip..skip + n));
+            return Ok(n);
+        }
+        let last = (offset + buf.len() as u64).div_ceil(B);
+        // Up to the next block that waits in memory.
+        let until = (self.pages.next_from(ino, at)).map_or(last, |p| p.min(last));
+        let (data, blocks) = match self.extent_from(ino, at)? {
+            Some((start, extent)) if start <= at => {
+                let skip = at - start;
+                let blocks = (until - at).min(extent.len() - skip);
+                let place = extent.block + skip;
+                let mut data = alloc::vec![0; (blocks * B) as usize];
+                self.tree.store.read_raw(place, &mut data)?;
+                let sealed = data
+                    .chunks_mut(BLOCK)
+                    .zip(extent.tags.iter().skip(skip as usize));
+                for (i, (piece, tag)) in (0..).zip(sealed) {
+                    let nonce = Nonce {
+                        counter: extent.nonce.counter + skip + i,
+                        ..extent.nonce
+                    };
+                    (self.tree.store).open(Purpose::Data, place + i, &nonce, tag, piece)?;
+                }
+                (Some(data), blocks)
+            }
+            Some((start, _)) => (None, start.min(until) - at),
+            None => (None, until - at),
+        };
+        let n = buf.len().min((blocks * B) as usize - skip);
+        match data {
+            Some(data) => copy(buf, 0, data.get(skip..skip + n)),
+            None => buf.iter_mut().take(n).for_each(|b| *b = 0),
+        }
+        Ok(n)
+    }
+
+    /// Writes contents: how much, less than asked only if the volume is full.
+    pub fn write(&mut self, ino: u64, offset: u64, data: &[u8]) -> Result<usize> {
+        let end = offset.checked_add(data.len() as u64);
+        end.filter(|end| *end <= SIZE_MAX).ok_or(Error::TooBig)?;
+        let mut done = 0;
+        while let Some(rest) = data.get(done..).filter(|r| !r.is_empty()) {
+            let at = offset + done as u64;
+            let room = PIECE - (at % B) as usize;
+            let piece = rest.get(..room).unwrap_or(rest);
+            match self.write_piece(ino, at, piece) {
+                Ok(()) => done += piece.len(),
+                Err(Error::NoSpace) if done > 0 => break,
+                Err(e) => return Err(e),
+            }
+        }
+        Ok(done)
+    }
+
+    fn write_piece(&mut self, ino: u64, offset: u64, data: &[u8]) -> Result<()> {
+        let pages = (offset % B + data.len() as u64).div_ceil(B);
+        self.begin(Need::Pages(pages + 1))?;
+        let mut inode = self.with_contents(ino)?;
+        let end = offset + data.len() as u64;
+        if inode.inline && end <= INLINE_MAX {
+            let mut bytes = self.inline(ino)?;
+            bytes.resize(bytes.len().max(end as usize), 0);
+            copy(&mut bytes, offset as usize, Some(data));
+            self.tree.put(Key::new(ino, Kind::Inline, 0), bytes)?;
+            self.delta.wrote(ino, 0);
+        } else {
+            if inode.inline {
+                self.leave_inline(ino)?;
+                inode.inline = false;
+                self.put_inode(ino, &inode)?;
+            }
+            if let Err(e) = self.write_pages(ino, inode.size, offset, data) {
+                // Nothing may be left beyond the end.
+                (self.pages).drop_range(ino, inode.size.div_ceil(B), u64::MAX);
+                return Err(e);
+            }
+        }
+        inode.size = inode.size.max(end);
+        inode.mtime = self.now();
+        inode.ctime = inode.mtime;
+        self.put_inode(ino, &inode)
+    }
+
+    fn write_pages(&mut self, ino: u64, size: u64, offset: u64, data: &[u8]) -> Result<()> {
+        let mut done = 0;
+        while let Some(rest) = data.get(done..).filter(|r| !r.is_empty()) {
+            let at = offset + done as u64;
+            let skip = (at % B) as usize;
+            let n = rest.len().min(BLOCK - skip);
+            let page = self.page(ino, at / B, size, n == BLOCK)?;
+            copy(&mut page[..], skip, rest.get(..n));
+            self.delta.wrote(ino, at / B);
+            done += n;
+        }
+        Ok(())
+    }
+
+    /// Moves inline contents to a block.
+    fn leave_inline(&mut self, ino: u64) -> Result<()> {
+        let bytes = self.inline(ino)?;
+        if !bytes.is_empty() {
+            let mut page = Box::new([0; BLOCK]);
+            copy(&mut page[..], 0, Some(&bytes));
+            self.pages.insert(ino, 0, page);
+            self.delta.wrote(ino, 0);
+        }
+        self.tree.remove(&Key::new(ino, Kind::Inline, 0))?;
+        Ok(())
+    }
+
+    /// Gives a new link its target.
+    pub(crate) fn write_target(&mut self, ino: u64, target: &[u8]) -> Result<()> {
+        let mut inode = self.inode(ino)?;
+        inode.size = target.len() as u64;
+        if inode.size <= INLINE_MAX {
+            (self.tree).put(Key::new(ino, Kind::Inline, 0), target.to_vec())?;
+        } else {
+            inode.inline = false;
+            let mut page = Box::new([0; BLOCK]);
+            copy(&mut page[..], 0, Some(target));
+            self.pages.insert(ino, 0, page);
+        }
+        self.put_inode(ino, &inode)
+    }
+
+    /// A block of a file, in memory to be changed; what it held matters unless `anew`.
+    fn page(&mut self, ino: u64, at: u64, size: u64, anew: bool) -> Result<&mut [u8; BLOCK]> {
+        if self.pages.get(ino, at).is_none() {
+            let mut page = Box::new([0; BLOCK]);
+            if !anew && at * B < size {
+                self.read_some(ino, at * B, &mut page[..])?;
+            }
+            self.pages.insert(ino, at, page);
+        }
+        (self.pages.get_mut(ino, at))
+            .map(|p| &mut **p)
+            .ok_or(Error::Stopped)
+    }
+
+    /// Cuts or extends a file.
+    pub(crate) fn set_size(&mut self, ino: u64, size: u64) -> Result<()> {
+        if size > SIZE_MAX {
+            return Err(Error::TooBig);
+        }
+        let mut inode = self.with_contents(ino)?;
+        if inode.kind() != mode::FILE {
+            return Err(Error::Invalid);
+        }
+        let shrinks = size < inode.size;
+        self.delta.reshaped(ino);
+        if !shrinks {
+            inode.size = size;
+            return self.put_inode(ino, &inode);
+        }
+        if inode.inline {
+            let mut bytes = self.inline(ino)?;
+            if bytes.len() as u64 > size {
+                bytes.truncate(size as usize);
+                self.tree.put(Key::new(ino, Kind::Inline, 0), bytes)?;
+            }
+            inode.size = size;
+            return self.put_inode(ino, &inode);
+        }
+        self.zero(ino, size, size.next_multiple_of(B).min(inode.size))?;
+        inode = self.inode(ino)?;
+        inode.size = size;
+        let from = size.div_ceil(B);
+        self.pages.drop_range(ino, from, u64::MAX);
+        // Freeing may take several commits. The mark makes a mount after a power cut go on.
+        self.mark_orphan(ino)?;
+        self.put_inode(ino, &inode)?;
+        self.free_from(ino, from)?;
+        if size == 0 {
+            inode = self.inode(ino)?;
+            inode.inline = true;
+            self.put_inode(ino, &inode)?;
+        }
+        match inode.nlink {
+            0 => Ok(()),
+            _ => self.unmark_orphan(ino),
+        }
+    }
+
+    /// Frees all blocks of a file from one on.
+    pub(crate) fn free_from(&mut self, ino: u64, from: u64) -> Result<()> {
+        loop {
+            let (freed, done) = self.unmap(ino, from, u64::MAX, STEP)?;
+            let mut inode = self.inode(ino)?;
+            inode.blocks = inode.blocks.saturating_sub(freed);
+            self.put_inode(ino, &inode)?;
+            if done {
+                return Ok(());
+            }
+            self.begin(Need::Little)?;
+        }
+    }
+
+    /// Writes zeros within one block, if it holds anything.
+    fn zero(&mut self, ino: u64, from: u64, to: u64) -> Result<()> {
+        let at = from / B;
+        if from >= to {
+            return Ok(());
+        }
+        let mapped = matches!(self.extent_from(ino, at)?, Some((start, _)) if start <= at);
+        if !mapped && self.pages.get(ino, at).is_none() {
+            return Ok(());
+        }
+        self.begin(Need::Zero)?;
+        let page = self.page(ino, at, u64::MAX, false)?;
+        let (from, to) = ((from % B) as usize, (to - at * B) as usize);
+        page.get_mut(from..to).unwrap_or_default().fill(0);
+        self.delta.wrote(ino, at);
+        Ok(())
+    }
+
+    /// Makes a hole: what is there reads as zeros, and its blocks are free. The size stays.
+    pub(crate) fn punch_in(&mut self, ino: u64, offset: u64, len: u64) -> Result<()> {
+        let mut inode = self.with_contents(ino)?;
+        let end = offset.saturating_add(len).min(inode.size);
+        if offset >= end {
+            return Ok(());
+        }
+        self.delta.reshaped(ino);
+        if inode.inline {
+            let mut bytes = self.inline(ino)?;
+            let end = (end as usize).min(bytes.len());
+            if let Some(part) = bytes.get_mut(offset as usize..end) {
+                part.fill(0);
+                self.tree.put(Key::new(ino, Kind::Inline, 0), bytes)?;
+            }
+        } else {
+            let (first, last) = (offset.div_ceil(B), end / B);
+            if first > last {
+                self.zero(ino, offset, end)?;
+            } else {
+                self.zero(ino, offset, first * B)?;
+                self.zero(ino, last * B, end)?;
+                // The end of the file need not be the end of a block.
+                let last = if end == inode.size {
+                    end.div_ceil(B)
+                } else {
+                    last
+                };
+                self.pages.drop_range(ino, first, last);
+                loop {
+                    let (freed, done) = self.unmap(ino, first, last, STEP)?;
+                    inode = self.inode(ino)?;
+                    inode.blocks = inode.blocks.saturating_sub(freed);
+                    self.put_inode(ino, &inode)?;
+                    if done {
+                        break;
+                    }
+                    self.begin(Need::Little)?;
+                }
+            }
+        }
+        inode = self.inode(ino)?;
+        inode.mtime = self.now();
+        inode.ctime = inode.mtime;
+        self.put_inode(ino, &inode)
+    }
+
+    /// The next data (or hole) at or after an offset below the size; holes are whole blocks, and
+    /// one is at the end. `None` if there is no more data.
+    pub fn seek(&mut self, ino: u64, offset: u64, data: bool) -> Result<Option<u64>> {
+        let inode = self.with_contents(ino)?;
+        if offset >= inode.size {
+            return Ok(None);
+        }
+        if inode.inline {
+            return Ok(Some(if data { offset } else { inode.size }));
+        }
+        let mut at = offset / B;
+        while at * B < inode.size {
+            let page = self.pages.next_from(ino, at);
+            let extent = self
+                .extent_from(ino, at)?
+                .map(|(start, e)| (start, start + e.len()));
+            let held = page == Some(at) || extent.is_some_and(|(start, _)| start <= at);
+            if held == data {
+                return Ok(Some(offset.max(at * B)));
+            }
+            at = match held {
+                true => match extent {
+                    Some((start, end)) if start <= at => end,
+                    _ => at + 1,
+                },
+                false => {
+                    let next = [page, extent.map(|e| e.0)].into_iter().flatten().min();
+                    next.unwrap_or(u64::MAX / B)
+                }
+            };
+        }
+        Ok(if data { None } else { Some(inode.size) })
+    }
+}
+
+/// Copies `from` into `to` at an offset, as far as there is room.
+fn copy(to: &mut [u8], at: usize, from: Option<&[u8]>) {
+    let (to, from) = (
+        to.get_mut(at..).unwrap_or_default(),
+        from.unwrap_or_default(),
+    );
+    let n = to.len().min(from.len());
+    if let (Some(to), Some(from)) = (to.get_mut(..n), from.get(..n)) {
+        to.copy_from_slice(from);
+    }
+}

@@ -1,0 +1,322 @@
+//! Checks a whole volume: that every block opens, and that all that is said twice agrees.
+
+use crate::BLOCK;
+use crate::crypto::{Ptr, Purpose};
+use crate::dir::Entry;
+use crate::error::Result;
+use crate::extent::Extent;
+use crate::file::INLINE_MAX;
+use crate::inode::{Inode, ROOT, mode};
+use crate::node::{Key, Kind};
+use crate::root::FIRST_FREE;
+use crate::volume::Volume;
+use alloc::collections::{BTreeMap, BTreeSet};
+use alloc::format;
+use alloc::string::{String, ToString};
+use alloc::vec::Vec;
+
+/// What a check found.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Report {
+    /// What is wrong, for people; empty if nothing is.
+    pub problems: Vec<String>,
+    pub files: u64,
+    pub directories: u64,
+    /// Blocks in use.
+    pub blocks: u64,
+}
+
+/// What the tree says of one inode.
+#[derive(Default)]
+struct Seen {
+    inode: Option<Inode>,
+    /// Names that lead to it.
+    names: u32,
+    /// Subdirectories in it.
+    subdirs: u32,
+    /// Names in it.
+    entries: u64,
+    /// Blocks of contents.
+    blocks: u64,
+    /// One past its last block.
+    end: u64,
+    inline: Option<usize>,
+    /// The directory that names it, for directories.
+    named_in: u64,
+    orphan: bool,
+}
+
+struct Check<'a> {
+    report: Report,
+    seen: BTreeMap<u64, Seen>,
+    used: BTreeSet<u64>,
+    progress: &'a mut dyn FnMut(u64, u64),
+}
+
+impl Check<'_> {
+    fn problem(&mut self, text: String) {
+        // A volume that is wrong throughout need not fill the memory.
+        if self.report.problems.len() < 1000 {
+            self.report.problems.push(text);
+        }
+    }
+
+    fn used(&mut self, block: u64, by: &str) {
+        if !self.used.insert(block) {
+            self.problem(format!(
+                "block {block} is used twice, the second time by {by}"
+            ));
+        }
+    }
+
+    fn item(&mut self, key: Key, value: &[u8]) {
+        let kinds = [
+            Kind::Inode,
+            Kind::Inline,
+            Kind::Xattr,
+            Kind::Name,
+            Kind::Extent,
+            Kind::Space,
+            Kind::Orphan,
+        ];
+        let kind = kinds.into_iter().find(|k| *k as u8 == key.kind);
+        let seen = self.seen.entry(key.ino).or_default();
+        match kind {
+            Some(Kind::Inode) => match Inode::decode(value) {
+                Ok(inode) => seen.inode = Some(inode),
+                Err(_) => self.problem(format!("inode {} is malformed", key.ino)),
+            },
+            Some(Kind::Inline) => seen.inline = Some(value.len()),
+            Some(Kind::Name) => match crate::dir::decode(value) {
+                Ok(entries) => entries.into_iter().for_each(|e| self.name(key.ino, e)),
+                Err(_) => self.problem(format!("directory {} is malformed", key.ino)),
+            },
+            Some(Kind::Extent) => match Extent::decode(value) {
+                Ok(extent) => {
+                    let overlaps = key.at < seen.end;
+                    seen.blocks += extent.len();
+                    seen.end = key.at + extent.len();
+                    let text = format!("inode {}", key.ino);
+                    if overlaps {
+                        self.problem(format!("{text}: extents overlap at block {}", key.at));
+                    }
+                    for block in extent.block..extent.block + extent.len() {
+                        self.used(block, &text);
+                    }
+                }
+                Err(_) => self.problem(format!("an extent of inode {} is malformed", key.ino)),
+            },
+            Some(Kind::Space) if key.ino == 0 => match crate::space_ptr(value) {
+                Some(ptr) => self.used(ptr.block, "a bitmap"),
+                None => self.problem(format!("the pointer to bitmap {} is malformed", key.at)),
+            },
+            Some(Kind::Orphan) if key.ino == 0 => {
+                self.seen.entry(key.at).or_default().orphan = true;
+            }
+            Some(Kind::Xattr) => {}
+            _ => self.problem(format!("an item of inode {} makes no sense", key.ino)),
+        }
+    }
+
+    fn name(&mut self, dir: u64, entry: Entry) {
+        self.seen.entry(dir).or_default().entries += 1;
+        let is_dir = u32::from(entry.kind) << 12 == mode::DIR;
+        if is_dir {
+            self.seen.entry(dir).or_default().subdirs += 1;
+        }
+        let seen = self.seen.entry(entry.ino).or_default();
+        seen.names += 1;
+        if is_dir {
+            seen.named_in = dir;
+        }
+        if crate::dir::check_name(&entry.name).is_err() {
+            self.problem(format!("directory {dir} has a name that cannot be"));
+        }
+    }
+
+    fn inode(&mut self, ino: u64, seen: &Seen) {
+        let Some(inode) = seen.inode else {
+            if ino != 0 {
+                self.problem(format!(
+                    "inode {ino} does not exist, and has names or contents"
+                ));
+            }
+            return;
+        };
+        let mut wrong = |text: &str| self.problem(format!("inode {ino}: {text}"));
+        if inode.is_dir() {
+            if ino != ROOT && inode.nlink != 0 && seen.names != 1 {
+                wrong("a directory has one name");
+            }
+            if inode.nlink != 0 && inode.nlink != seen.subdirs + 2 {
+                wrong("the count of subdirectories is wrong");
+            }
+            if inode.entries != seen.entries {
+                wrong("the count of names is wrong");
+            }
+            if ino != ROOT && inode.nlink != 0 && inode.parent != seen.named_in {
+                wrong("the parent is wrong");
+            }
+            if inode.nlink == 0 && !seen.orphan {
+                wrong("without a name, and not marked");
+            }
+        } else {
+            if inode.nlink != seen.names {
+                wrong("the count of names is wrong");
+            }
+            if inode.nlink == 0 && !seen.orphan {
+                wrong("without a name, and not marked");
+            }
+            if seen.entries != 0 {
+                wrong("names in what is no directory");
+            }
+        }
+        if inode.blocks != seen.blocks {
+            wrong("the count of blocks is wrong");
+        }
+        if seen.end > inode.size.div_ceil(BLOCK as u64) && !seen.orphan {
+            wrong("contents beyond the end");
+        }
+        if inode.inline != inode.has_contents() && inode.inline
+            || (!inode.inline && seen.inline.is_some())
+            || (inode.inline && seen.blocks != 0 && !seen.orphan)
+            || seen
+                .inline
+                .is_some_and(|len| len as u64 > INLINE_MAX.min(inode.size))
+        {
+            wrong("inline contents that should not be");
+        }
+    }
+}
+
+impl Volume {
+    /// Checks everything. Changes are committed first, if the volume takes any. With `contents`,
+    /// every block of every file is opened too; `progress` is told how many of how many blocks are
+    /// done.
+    pub fn fsck(&mut self, contents: bool, progress: &mut dyn FnMut(u64, u64)) -> Result<Report> {
+        self.commit()?;
+        let waiting: BTreeSet<u64> = self.log.blocks().chain(0..FIRST_FREE).collect();
+        let mut check = Check {
+            report: Report::default(),
+            seen: BTreeMap::new(),
+            used: waiting,
+            progress,
+        };
+        self.check_nodes(self.tree.root(), None, (None, None), &mut check);
+        let seen = core::mem::take(&mut check.seen);
+        for (ino, seen) in &seen {
+            check.inode(*ino, seen);
+            match seen.inode {
+                Some(inode) if inode.is_dir() => check.report.directories += 1,
+                Some(_) => check.report.files += 1,
+                None => {}
+            }
+        }
+        let count = check.report.files + check.report.directories;
+        if count != self.root.inodes {
+            check.problem(format!(
+                "{count} inodes, and the root says {}",
+                self.root.inodes
+            ));
+        }
+        if seen
+            .keys()
+            .next_back()
+            .is_some_and(|last| *last >= self.root.next_ino)
+        {
+            check.problem("an inode number that was never given".to_string());
+        }
+        // What a read-only mount replayed from the log frees nothing.
+        let space = &self.tree.space;
+        for block in 0..space.total().min(space.high()) {
+            match (space.will_be_used(block), check.used.contains(&block)) {
+                (true, false) => check.problem(format!("block {block} is lost: marked as used")),
+                (false, true) => check.problem(format!("block {block} is in use, marked as free")),
+                _ => {}
+            }
+        }
+        if check.used.last().is_some_and(|last| *last >= space.high()) {
+            check.problem("blocks in use beyond the end".to_string());
+        }
+        check.report.blocks = check.used.len() as u64;
+        if contents {
+            self.check_contents(&mut check)?;
+        }
+        Ok(check.report)
+    }
+
+    fn check_nodes(
+        &mut self,
+        ptr: Ptr,
+        level: Option<u8>,
+        bounds: (Option<Key>, Option<Key>),
+        check: &mut Check<'_>,
+    ) {
+        if self.tree.is_on_disk(&ptr) {
+            check.used(ptr.block, "the tree");
+        }
+        let node = match self.tree.node(&ptr) {
+            Ok(node) => node,
+            Err(e) => return check.problem(format!("a node of the tree: {e}")),
+        };
+        if level.is_some_and(|level| level != node.level()) {
+            return check.problem(format!("node {}: the level is wrong", ptr.block));
+        }
+        let outside = |key: &Key| {
+            bounds.0.is_some_and(|low| *key < low) || bounds.1.is_some_and(|high| *key >= high)
+        };
+        match &*node {
+            crate::node::Node::Leaf(items) => {
+                for (key, value) in items {
+                    if outside(key) {
+                        check.problem(format!("node {}: a key is out of place", ptr.block));
+                    }
+                    check.item(*key, value);
+                }
+            }
+            crate::node::Node::Branch(level, kids) => {
+                for (i, (key, below)) in kids.iter().enumerate() {
+                    let high = kids.get(i + 1).map(|k| k.0).or(bounds.1);
+                    if outside(key) && i > 0 {
+                        check.problem(format!("node {}: a key is out of place", ptr.block));
+                    }
+                    let low = if i == 0 { bounds.0 } else { Some(*key) };
+                    self.check_nodes(*below, level.checked_sub(1), (low, high), check);
+                }
+            }
+        }
+    }
+
+    fn check_contents(&mut self, check: &mut Check<'_>) -> Result<()> {
+        let total = check.report.blocks;
+        let mut done = 0;
+        let mut from = Some(Key::MIN);
+        while let Some(key) = from {
+            // Some extents at a time, so that the walk and the reading do not meet.
+            let mut batch = Vec::new();
+            let mut next = None;
+            self.tree.scan(&key, &mut |key, value| {
+                if key.kind == Kind::Extent as u8
+                    && let Ok(extent) = Extent::decode(value)
+                {
+                    batch.push((key.ino, extent));
+                }
+                next = key.next();
+                batch.len() < 64
+            })?;
+            from = next.filter(|_| batch.len() >= 64);
+            for (ino, extent) in batch {
+                for (i, tag) in (0..).zip(&extent.tags) {
+                    let ptr = extent.ptr(i, tag);
+                    match self.tree.store.read(Purpose::Data, &ptr) {
+                        Ok(_) => {}
+                        Err(e) => check.problem(format!("contents of inode {ino}: {e}")),
+                    }
+                }
+                done += extent.len();
+                (check.progress)(done, total);
+            }
+        }
+        Ok(())
+    }
+}

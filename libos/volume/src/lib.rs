@@ -1,0 +1,57 @@
+//! Sealed volumes: a whole file system in one host file, which the host can neither read nor alter
+//! unnoticed. `FORMAT.md` is the specification.
+//!
+//! The layers, each in its file, from the device up: [`device`], sealing ([`crypto`]), blocks
+//! (`store`), free space (`space`), the copy-on-write tree (`node`, `tree`), transactions (`txn`)
+//! with the intent log (`log`), and on these the file system: `inode`, `extent`, `pages`, `file`,
+//! `dir`, `names`, `xattr`, `orphan`; [`fsck`] checks it all.
+#![no_std]
+#![forbid(unsafe_code)]
+
+extern crate alloc;
+#[cfg(test)]
+extern crate std;
+
+pub mod codec;
+pub mod crypto;
+pub mod device;
+mod dir;
+mod error;
+mod extent;
+mod file;
+pub mod fsck;
+mod header;
+mod inode;
+mod log;
+mod names;
+mod node;
+mod ops;
+mod orphan;
+mod pages;
+mod root;
+mod space;
+mod store;
+mod tree;
+mod txn;
+mod volume;
+mod xattr;
+
+pub use crypto::Key32;
+use crypto::Ptr;
+pub use device::{Anchor, Device, Mark, Platform};
+pub use dir::{Entry, NAME_MAX};
+pub use error::{DeviceError, Error, Result};
+pub use header::{Header, Kdf, new_salt};
+pub use inode::{Inode, ROOT, SetAttr, mode};
+pub use names::{New, Rename};
+pub use txn::Limits;
+pub use volume::{Options, SIZE_LEAST, SIZE_MOST, Usage, Volume};
+pub use xattr::SetXattr;
+
+/// Bytes of a block.
+pub const BLOCK: usize = 4096;
+
+/// The pointer that an item for a bitmap block holds.
+fn space_ptr(value: &[u8]) -> Option<crypto::Ptr> {
+    crypto::Ptr::read(&mut codec::Reader(value)).ok()
+}

@@ -1,0 +1,242 @@
+//! Which blocks are in use.
+//!
+//! A block that a transaction frees is still part of the last committed state, so it is given out
+//! again only once the transaction is committed. A block that the same transaction allocated never
+//! was part of any, and returns at once.
+
+use alloc::collections::BTreeSet;
+use alloc::vec::Vec;
+
+/// Blocks that one bitmap block covers.
+pub const CHUNK: u64 = crate::BLOCK as u64 * 8;
+
+/// The allocator of a volume.
+pub struct Space {
+    /// Blocks that the volume may have.
+    total: u64,
+    /// One bit a block, up to the highest that was ever used.
+    used: Vec<u64>,
+    count: u64,
+    /// One past the highest block in use.
+    high: u64,
+    /// Freed by this transaction.
+    pending: BTreeSet<u64>,
+    /// Allocated by this transaction.
+    fresh: BTreeSet<u64>,
+    /// Bitmap blocks that no longer say what is the case.
+    pub stale: BTreeSet<u64>,
+    /// Where the search goes on.
+    cursor: u64,
+}
+
+impl Space {
+    /// All blocks free, but those below `first`.
+    pub fn new(total: u64, first: u64) -> Space {
+        let mut space = Space {
+            total,
+            used: Vec::new(),
+            count: 0,
+            high: 0,
+            pending: BTreeSet::new(),
+            fresh: BTreeSet::new(),
+            stale: BTreeSet::new(),
+            cursor: first,
+        };
+        for block in 0..first {
+            space.set(block);
+        }
+        space.stale.insert(0);
+        space
+    }
+
+    /// Takes a bitmap block from disk. False if it speaks of blocks that the volume cannot have.
+    pub fn load(&mut self, chunk: u64, bits: &[u8]) -> bool {
+        for (byte, value) in bits.iter().enumerate() {
+            for bit in (0..8).filter(|bit| value >> bit & 1 != 0) {
+                let block = chunk * CHUNK + byte as u64 * 8 + bit;
+                if block >= self.total {
+                    return false;
+                }
+                self.set(block);
+            }
+        }
+        self.stale.clear();
+        true
+    }
+
+    /// A bitmap block as it is after the commit: what is pending is free.
+    pub fn chunk(&self, chunk: u64) -> Vec<u8> {
+        let first = (chunk * CHUNK / 64) as usize;
+        let words = (CHUNK / 64) as usize;
+        let mut out = Vec::with_capacity(crate::BLOCK);
+        for i in first..first + words {
+            let word = self.used.get(i).copied().unwrap_or(0);
+            out.extend_from_slice(&word.to_le_bytes());
+        }
+        let range = chunk * CHUNK..(chunk + 1) * CHUNK;
+        for block in self.pending.range(range) {
+            let at = block % CHUNK;
+            if let Some(byte) = out.get_mut((at / 8) as usize) {
+                *byte &= !(1 << (at % 8));
+            }
+        }
+        out
+    }
+
+    /// Bitmap blocks that a volume of this size has at most.
+    pub fn chunks(&self) -> u64 {
+        self.total.div_ceil(CHUNK)
+    }
+
+    fn set(&mut self, block: u64) {
+        let word = (block / 64) as usize;
+        if self.used.len() <= word {
+            self.used.resize(word + 1, 0);
+        }
+        if let Some(w) = self.used.get_mut(word)
+            && *w >> (block % 64) & 1 == 0
+        {
+            *w |= 1 << (block % 64);
+            self.count += 1;
+        }
+        self.high = self.high.max(block + 1);
+        self.stale.insert(block / CHUNK);
+    }
+
+    fn clear(&mut self, block: u64) {
+        if let Some(w) = self.used.get_mut((block / 64) as usize)
+            && *w >> (block % 64) & 1 != 0
+        {
+            *w &= !(1 << (block % 64));
+            self.count -= 1;
+        }
+    }
+
+    /// In use, by the last committed state or by this transaction.
+    pub fn is_used(&self, block: u64) -> bool {
+        (self.used.get((block / 64) as usize)).is_some_and(|w| w >> (block % 64) & 1 != 0)
+    }
+
+    /// In use after the commit.
+    pub fn will_be_used(&self, block: u64) -> bool {
+        self.is_used(block) && !self.pending.contains(&block)
+    }
+
+    /// The first free block of `from..to`.
+    fn find(&self, from: u64, to: u64) -> Option<u64> {
+        let mut at = from;
+        while at < to {
+            let word = self.used.get((at / 64) as usize).copied().unwrap_or(0);
+            let free = !word & u64::MAX << (at % 64);
+            if free != 0 {
+                let block = at / 64 * 64 + u64::from(free.trailing_zeros());
+                return (block < to).then_some(block);
+            }
+            at = (at / 64 + 1) * 64;
+        }
+        None
+    }
+
+    /// Up to `want` free blocks in a row: the first and how many.
+    pub fn alloc(&mut self, want: u64) -> Option<(u64, u64)> {
+        // The file grows only when there is no room in it.
+        let high = self.high;
+        let start = (self.count < high)
+            .then(|| {
+                self.find(self.cursor, high)
+                    .or_else(|| self.find(0, self.cursor.min(high)))
+            })
+            .flatten()
+            .or_else(|| self.find(high, self.total))?;
+        let mut len = 0;
+        while len < want.max(1) && start + len < self.total && !self.is_used(start + len) {
+            self.set(start + len);
+            self.fresh.insert(start + len);
+            len += 1;
+        }
+        self.cursor = start + len;
+        Some((start, len))
+    }
+
+    /// Gives a block back.
+    pub fn free(&mut self, block: u64) {
+        self.stale.insert(block / CHUNK);
+        if self.fresh.remove(&block) {
+            self.clear(block);
+        } else {
+            self.pending.insert(block);
+        }
+    }
+
+    /// The transaction is durable: what it freed may be given out.
+    pub fn committed(&mut self) {
+        for block in core::mem::take(&mut self.pending) {
+            self.clear(block);
+        }
+        self.fresh.clear();
+        self.stale.clear();
+        while self.high > 0 && !self.is_used(self.high - 1) {
+            self.high -= 1;
+        }
+    }
+
+    /// Blocks that can be given out now.
+    pub fn free_now(&self) -> u64 {
+        self.total.saturating_sub(self.count)
+    }
+
+    /// Blocks that can be given out after a commit.
+    pub fn free_later(&self) -> u64 {
+        self.free_now() + self.pending.len() as u64
+    }
+
+    /// Blocks that the volume may have.
+    pub fn total(&self) -> u64 {
+        self.total
+    }
+
+    /// One past the highest block that is in use, now or after the commit.
+    pub fn high(&self) -> u64 {
+        self.high
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn freed_blocks_come_back_after_the_commit_only() {
+        let mut s = Space::new(100, 4);
+        assert_eq!(s.alloc(3), Some((4, 3)));
+        s.committed();
+        s.free(5);
+        assert!(s.is_used(5) && !s.will_be_used(5));
+        assert_eq!((s.free_now(), s.free_later()), (93, 94));
+        assert_eq!(s.alloc(1), Some((7, 1)));
+        s.free(7);
+        assert!(!s.is_used(7));
+        s.committed();
+        assert_eq!(s.alloc(9), Some((5, 1)));
+        assert_eq!(s.alloc(200), Some((7, 93)));
+        assert_eq!(s.alloc(1), None);
+    }
+
+    #[test]
+    fn bitmaps_come_back_as_they_were() {
+        let mut s = Space::new(CHUNK * 2 + 10, 4);
+        assert_eq!(s.alloc(CHUNK + 5), Some((4, CHUNK + 5)));
+        s.committed();
+        s.free(CHUNK);
+        s.free(9);
+        let mut t = Space::new(s.total(), 4);
+        for chunk in 0..s.chunks() {
+            assert!(t.load(chunk, &s.chunk(chunk)));
+        }
+        for block in 0..s.total() {
+            assert_eq!(s.will_be_used(block), t.is_used(block), "block {block}");
+        }
+        assert_eq!(t.high(), CHUNK + 9);
+        assert!(!t.load(2, &[0, 0xff]));
+    }
+}

@@ -1,0 +1,460 @@
+//! The tree that holds everything: a B+tree of which nothing is ever changed in place.
+//!
+//! A node that changes is copied into memory and its block freed; the copy has no place until the
+//! commit. A pointer to such a node has [`DIRTY`] set and a number below it.
+
+use crate::crypto::Ptr;
+use crate::error::{Error, Result};
+use crate::node::{HEAD, ITEM, Key, Node, VALUE_MAX, child};
+use crate::space::Space;
+use crate::store::Store;
+use alloc::collections::BTreeMap;
+use alloc::sync::Arc;
+use alloc::vec::Vec;
+
+/// Set in the block number of a pointer to a node in memory.
+const DIRTY: u64 = 1 << 63;
+/// No tree is higher: with at least two children each, it would not fit in any file.
+const HEIGHT_MAX: usize = 48;
+/// A node smaller than this looks for a neighbour to join.
+const SMALL: usize = crate::BLOCK / 3;
+
+/// A node in memory, and its place once it has one.
+struct Changed {
+    node: Arc<Node>,
+    place: Option<u64>,
+}
+
+/// The tree, and the blocks under it.
+pub struct Tree {
+    pub store: Store,
+    pub space: Space,
+    root: Ptr,
+    changed: BTreeMap<u64, Changed>,
+    next: u64,
+}
+
+/// The way from the root to a leaf, all in memory: each branch with the child that was taken.
+type Way = Vec<(u64, usize)>;
+
+impl Tree {
+    /// A tree whose root is on disk.
+    pub fn open(store: Store, space: Space, root: Ptr) -> Tree {
+        Tree {
+            store,
+            space,
+            root,
+            changed: BTreeMap::new(),
+            next: 0,
+        }
+    }
+
+    /// A tree without items.
+    pub fn new(store: Store, space: Space) -> Tree {
+        let mut tree = Tree::open(store, space, Ptr::default());
+        tree.root = tree.add(Node::Leaf(Vec::new()));
+        tree
+    }
+
+    /// Nodes in memory that wait for a commit.
+    pub fn changed(&self) -> usize {
+        self.changed.len()
+    }
+
+    /// The root's pointer; only after a commit does it point to a block.
+    pub fn root(&self) -> Ptr {
+        self.root
+    }
+
+    fn add(&mut self, node: Node) -> Ptr {
+        let id = self.next;
+        self.next += 1;
+        let node = Arc::new(node);
+        self.changed.insert(id, Changed { node, place: None });
+        Ptr {
+            block: DIRTY | id,
+            ..Ptr::default()
+        }
+    }
+
+    /// The node behind a pointer.
+    pub fn node(&mut self, ptr: &Ptr) -> Result<Arc<Node>> {
+        if ptr.block & DIRTY == 0 {
+            return self.store.node(ptr);
+        }
+        self.in_memory(ptr.block & !DIRTY)
+    }
+
+    fn in_memory(&self, id: u64) -> Result<Arc<Node>> {
+        let changed = self.changed.get(&id).ok_or(Error::Stopped)?;
+        Ok(changed.node.clone())
+    }
+
+    fn edit(&mut self, id: u64) -> Result<&mut Node> {
+        let changed = self.changed.get_mut(&id).ok_or(Error::Stopped)?;
+        Ok(Arc::make_mut(&mut changed.node))
+    }
+
+    /// Takes a node into memory to be changed; its block is freed.
+    fn take(&mut self, ptr: Ptr) -> Result<u64> {
+        if ptr.block & DIRTY != 0 {
+            return Ok(ptr.block & !DIRTY);
+        }
+        let node = self.store.node(&ptr)?;
+        self.space.free(ptr.block);
+        self.store.forget(ptr.block);
+        let id = self.next;
+        self.next += 1;
+        self.changed.insert(id, Changed { node, place: None });
+        Ok(id)
+    }
+
+    /// Takes the way to `key` into memory: the branches, and the leaf.
+    fn way(&mut self, key: &Key) -> Result<(Way, u64)> {
+        let mut id = self.take(self.root)?;
+        self.root = dirty(id);
+        let mut way = Way::new();
+        loop {
+            let node = self.in_memory(id)?;
+            let Node::Branch(_, kids) = &*node else {
+                return Ok((way, id));
+            };
+            let at = child(kids, key);
+            let ptr = kids.get(at).ok_or(Error::Stopped)?.1;
+            drop(node);
+            let below = self.take(ptr)?;
+            self.set_kid(id, at, below)?;
+            way.push((id, at));
+            if way.len() > HEIGHT_MAX {
+                return Err(Error::Stopped);
+            }
+            id = below;
+        }
+    }
+
+    fn kids(&mut self, id: u64) -> Result<&mut Vec<(Key, Ptr)>> {
+        match self.edit(id)? {
+            Node::Branch(_, kids) => Ok(kids),
+            Node::Leaf(_) => Err(Error::Stopped),
+        }
+    }
+
+    fn set_kid(&mut self, id: u64, at: usize, below: u64) -> Result<()> {
+        if let Some(kid) = self.kids(id)?.get_mut(at) {
+            kid.1 = dirty(below);
+        }
+        Ok(())
+    }
+
+    /// The item with this key.
+    pub fn get(&mut self, key: &Key) -> Result<Option<Vec<u8>>> {
+        let mut ptr = self.root;
+        for _ in 0..HEIGHT_MAX {
+            let node = self.node(&ptr)?;
+            match &*node {
+                Node::Leaf(items) => {
+                    let found = items.binary_search_by_key(key, |(k, _)| *k);
+                    return Ok(found.ok().and_then(|i| items.get(i)).map(|i| i.1.clone()));
+                }
+                Node::Branch(_, kids) => ptr = kids.get(child(kids, key)).ok_or(Error::Stopped)?.1,
+            }
+        }
+        Err(Error::Malformed {
+            block: self.root.block,
+        })
+    }
+
+    /// The last item at or before a key.
+    pub fn floor(&mut self, key: &Key) -> Result<Option<(Key, Vec<u8>)>> {
+        self.floor_in(self.root, key, 0)
+    }
+
+    fn floor_in(&mut self, ptr: Ptr, key: &Key, depth: usize) -> Result<Option<(Key, Vec<u8>)>> {
+        let block = ptr.block;
+        if depth > HEIGHT_MAX {
+            return Err(Error::Malformed { block });
+        }
+        let node = self.node(&ptr)?;
+        match &*node {
+            Node::Leaf(items) => {
+                let after = items.partition_point(|(k, _)| k <= key);
+                Ok((after.checked_sub(1).and_then(|i| items.get(i))).cloned())
+            }
+            Node::Branch(_, kids) => {
+                // A child may have lost its least items: then the one before it has the answer.
+                for (_, ptr) in kids.iter().take(child(kids, key) + 1).rev() {
+                    if let Some(found) = self.floor_in(*ptr, key, depth + 1)? {
+                        return Ok(Some(found));
+                    }
+                }
+                Ok(None)
+            }
+        }
+    }
+
+    /// The first item at or after a key.
+    pub fn ceiling(&mut self, key: &Key) -> Result<Option<(Key, Vec<u8>)>> {
+        let mut found = None;
+        self.scan(key, &mut |k, v| {
+            found = Some((k, v.to_vec()));
+            false
+        })?;
+        Ok(found)
+    }
+
+    /// Shows the items from a key on, in order, until `show` says false.
+    pub fn scan(&mut self, from: &Key, show: &mut dyn FnMut(Key, &[u8]) -> bool) -> Result<()> {
+        self.scan_in(self.root, from, show, 0).map(|_| ())
+    }
+
+    fn scan_in(
+        &mut self,
+        ptr: Ptr,
+        from: &Key,
+        show: &mut dyn FnMut(Key, &[u8]) -> bool,
+        depth: usize,
+    ) -> Result<bool> {
+        let block = ptr.block;
+        if depth > HEIGHT_MAX {
+            return Err(Error::Malformed { block });
+        }
+        let node = self.node(&ptr)?;
+        match &*node {
+            Node::Leaf(items) => {
+                let first = items.partition_point(|(k, _)| k < from);
+                Ok(items.iter().skip(first).all(|(k, v)| show(*k, v)))
+            }
+            Node::Branch(_, kids) => {
+                for (_, ptr) in kids.iter().skip(child(kids, from)) {
+                    if !self.scan_in(*ptr, from, show, depth + 1)? {
+                        return Ok(false);
+                    }
+                }
+                Ok(true)
+            }
+        }
+    }
+
+    /// Adds an item or changes its value.
+    pub fn put(&mut self, key: Key, value: Vec<u8>) -> Result<()> {
+        if value.len() > VALUE_MAX {
+            return Err(Error::TooBig);
+        }
+        let (way, leaf) = self.way(&key)?;
+        let Node::Leaf(items) = self.edit(leaf)? else {
+            return Err(Error::Stopped);
+        };
+        let at_end = match items.binary_search_by_key(&key, |(k, _)| *k) {
+            Ok(i) => {
+                if let Some(item) = items.get_mut(i) {
+                    item.1 = value;
+                }
+                false
+            }
+            Err(i) => {
+                items.insert(i, (key, value));
+                i + 1 == items.len()
+            }
+        };
+        self.split_up(way, leaf, at_end)
+    }
+
+    /// Splits a node that has become too large, and then its parents.
+    fn split_up(&mut self, mut way: Way, mut id: u64, mut at_end: bool) -> Result<()> {
+        while !self.in_memory(id)?.fits() {
+            let right = split(self.edit(id)?, at_end);
+            let first = right.first().unwrap_or(Key::MIN);
+            let level = right.level();
+            let right = self.add(right);
+            match way.pop() {
+                Some((parent, at)) => {
+                    let kids = self.kids(parent)?;
+                    kids.insert(at + 1, (first, right));
+                    at_end = at + 2 == kids.len();
+                    id = parent;
+                }
+                None => {
+                    let kids = [(Key::MIN, dirty(id)), (first, right)].into();
+                    self.root = self.add(Node::Branch(level + 1, kids));
+                    return Ok(());
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Removes an item; whether it was there.
+    pub fn remove(&mut self, key: &Key) -> Result<bool> {
+        if self.get(key)?.is_none() {
+            return Ok(false);
+        }
+        let (way, leaf) = self.way(key)?;
+        let Node::Leaf(items) = self.edit(leaf)? else {
+            return Err(Error::Stopped);
+        };
+        items.retain(|(k, _)| k != key);
+        self.join_up(way, leaf)?;
+        Ok(true)
+    }
+
+    /// Joins a node that has become small with a neighbour, and then its parents.
+    fn join_up(&mut self, mut way: Way, mut id: u64) -> Result<()> {
+        while let Some((parent, at)) = way.pop() {
+            if self.in_memory(id)?.size() >= SMALL {
+                return Ok(());
+            }
+            let node = self.in_memory(parent)?;
+            let Node::Branch(_, kids) = &*node else {
+                return Err(Error::Stopped);
+            };
+            // The pair of neighbours to join: with the one after, or with the one before.
+            let left = if at + 1 < kids.len() {
+                at
+            } else {
+                at.saturating_sub(1)
+            };
+            let (Some(a), Some(b)) = (kids.get(left), kids.get(left + 1)) else {
+                // The only child. An empty one goes, and so may its parent.
+                if self.in_memory(id)?.first().is_none() {
+                    self.changed.remove(&id);
+                    self.kids(parent)?.clear();
+                }
+                id = parent;
+                continue;
+            };
+            let (a, b) = (a.1, b.1);
+            let size = self.node(&a)?.size() + self.node(&b)?.size() - HEAD;
+            if size > crate::BLOCK {
+                return Ok(());
+            }
+            let (a, b) = (self.take(a)?, self.take(b)?);
+            let right = self.changed.remove(&b).ok_or(Error::Stopped)?;
+            join(self.edit(a)?, &right.node);
+            let kids = self.kids(parent)?;
+            kids.remove(left + 1);
+            if let Some(kid) = kids.get_mut(left) {
+                kid.1 = dirty(a);
+            }
+            id = parent;
+        }
+        self.lower_root()
+    }
+
+    /// A root with one child gives way to it; one without becomes an empty leaf.
+    fn lower_root(&mut self) -> Result<()> {
+        loop {
+            let node = self.node(&self.root.clone())?;
+            let Node::Branch(_, kids) = &*node else {
+                return Ok(());
+            };
+            let below = match kids.as_slice() {
+                [] => None,
+                [(_, only)] => Some(*only),
+                _ => return Ok(()),
+            };
+            let id = self.root.block & !DIRTY;
+            if self.root.block & DIRTY == 0 {
+                self.space.free(self.root.block);
+                self.store.forget(self.root.block);
+            } else {
+                self.changed.remove(&id);
+            }
+            self.root = match below {
+                Some(ptr) => ptr,
+                None => self.add(Node::Leaf(Vec::new())),
+            };
+        }
+    }
+
+    /// Gives every changed node a place. Whether any lacked one.
+    pub fn place(&mut self) -> Result<bool> {
+        let mut any = false;
+        for changed in self.changed.values_mut() {
+            if changed.place.is_none() {
+                let (block, _) = self.space.alloc(1).ok_or(Error::NoSpace)?;
+                changed.place = Some(block);
+                any = true;
+            }
+        }
+        Ok(any)
+    }
+
+    /// Writes every changed node to its place, children first, so that parents have their tags.
+    pub fn write(&mut self) -> Result<Ptr> {
+        self.root = self.write_below(self.root, 0)?;
+        debug_assert!(self.changed.is_empty(), "nodes that nothing points to");
+        self.changed.clear();
+        Ok(self.root)
+    }
+
+    fn write_below(&mut self, ptr: Ptr, depth: usize) -> Result<Ptr> {
+        if ptr.block & DIRTY == 0 {
+            return Ok(ptr);
+        }
+        let id = ptr.block & !DIRTY;
+        let mut changed = self.changed.remove(&id).ok_or(Error::Stopped)?;
+        let place = changed.place.ok_or(Error::Stopped)?;
+        if depth > HEIGHT_MAX {
+            return Err(Error::Stopped);
+        }
+        if let Node::Branch(_, kids) = Arc::make_mut(&mut changed.node) {
+            for (_, below) in kids {
+                *below = self.write_below(*below, depth + 1)?;
+            }
+        }
+        self.store.write_node(place, changed.node)
+    }
+
+    /// The pointer is to a block, not to a node in memory.
+    pub fn is_on_disk(&self, ptr: &Ptr) -> bool {
+        ptr.block & DIRTY == 0
+    }
+
+    /// Everything is as on disk.
+    pub fn is_clean(&self) -> bool {
+        self.changed.is_empty()
+    }
+}
+
+fn dirty(id: u64) -> Ptr {
+    Ptr {
+        block: DIRTY | id,
+        ..Ptr::default()
+    }
+}
+
+/// Cuts off the right part of a node that is too large: half of it or, if what was added is at its
+/// end, that alone, so that keys that only ever grow leave full nodes behind.
+fn split(node: &mut Node, at_end: bool) -> Node {
+    match node {
+        Node::Leaf(items) => {
+            let half = items.iter().map(|(_, v)| v.len() + ITEM).sum::<usize>() / 2;
+            let mut left = 0;
+            let fits = |(_, v): &&(Key, Vec<u8>)| {
+                left += v.len() + ITEM;
+                left <= half
+            };
+            let at = match at_end {
+                true => items.len().saturating_sub(1),
+                false => items.iter().take_while(fits).count().max(1),
+            };
+            Node::Leaf(items.split_off(at))
+        }
+        Node::Branch(level, kids) => {
+            let at = match at_end {
+                true => kids.len().saturating_sub(1),
+                false => kids.len() / 2,
+            };
+            Node::Branch(*level, kids.split_off(at))
+        }
+    }
+}
+
+/// Appends the items of the neighbour on the right.
+fn join(left: &mut Node, right: &Node) {
+    match (left, right) {
+        (Node::Leaf(a), Node::Leaf(b)) => a.extend_from_slice(b),
+        (Node::Branch(_, a), Node::Branch(_, b)) => a.extend_from_slice(b),
+        _ => debug_assert!(false, "neighbours of different kinds"),
+    }
+}

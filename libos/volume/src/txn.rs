@@ -1,0 +1,245 @@
+//! Transactions: everything since the last commit is one. A commit writes what changed to free
+//! blocks, makes that durable, and then writes the root that points to it.
+
+use crate::crypto::{Ptr, Purpose};
+use crate::error::{Error, Result};
+use crate::node::{Key, Kind};
+use crate::volume::Volume;
+use alloc::collections::{BTreeMap, BTreeSet};
+use alloc::vec::Vec;
+
+/// How much a volume keeps in memory.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Limits {
+    /// Nodes of the tree that are kept after reading.
+    pub nodes: usize,
+    /// Changed blocks of files that wait before they are sealed and written.
+    pub pages: usize,
+    /// Changed nodes that wait before a commit is made unasked.
+    pub changed: usize,
+}
+
+impl Default for Limits {
+    fn default() -> Limits {
+        Limits {
+            nodes: 4096,
+            pages: 2048,
+            changed: 4096,
+        }
+    }
+}
+
+/// What an operation may need of the space that is left.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Need {
+    /// New blocks of contents.
+    Pages(u64),
+    /// A new item or a few.
+    Item,
+    /// Nothing for long: it may use the reserve, so that a full volume can be emptied.
+    Little,
+    /// As `Little`, but it changes one block of contents.
+    Zero,
+}
+
+/// Nodes that one operation changes at most.
+const OPERATION: u64 = 32;
+
+/// What changed since the last commit, as far as the intent log must know.
+#[derive(Default)]
+pub(crate) struct Delta {
+    /// Files of which more changed than their contents and attributes, and new ones.
+    reshaped: BTreeSet<u64>,
+    /// The blocks of contents of others that changed since they were last logged.
+    wrote: BTreeMap<u64, BTreeSet<u64>>,
+    /// Something changed, as yet in memory only.
+    pub dirty: bool,
+}
+
+impl Delta {
+    /// Contents of one block changed.
+    pub fn wrote(&mut self, ino: u64, at: u64) {
+        self.wrote.entry(ino).or_default().insert(at);
+    }
+
+    /// Attributes changed.
+    pub fn attributes(&mut self, ino: u64) {
+        self.wrote.entry(ino).or_default();
+    }
+
+    /// More changed than the log can say.
+    pub fn reshaped(&mut self, ino: u64) {
+        self.reshaped.insert(ino);
+    }
+
+    /// What the log must say of a file; `None` if it cannot.
+    pub fn loggable(&self, ino: u64) -> Option<Vec<u64>> {
+        if self.reshaped.contains(&ino) {
+            return None;
+        }
+        Some((self.wrote.get(&ino)?).iter().copied().collect())
+    }
+
+    /// A file's changes are in the log.
+    pub fn logged(&mut self, ino: u64) {
+        self.wrote.remove(&ino);
+    }
+
+    /// The file changed since it was last made durable.
+    pub fn changed(&self, ino: u64) -> bool {
+        self.reshaped.contains(&ino) || self.wrote.contains_key(&ino)
+    }
+}
+
+impl Volume {
+    /// The volume takes changes.
+    pub(crate) fn writable(&self) -> Result<()> {
+        if self.stopped {
+            return Err(Error::Stopped);
+        }
+        if self.read_only && !self.replaying {
+            return Err(Error::ReadOnly);
+        }
+        Ok(())
+    }
+
+    /// Blocks that are kept for deleting and for commits.
+    pub(crate) fn reserve(&self) -> u64 {
+        let total = self.tree.space.total();
+        OPERATION + (total / 16).min(64) + total / 256
+    }
+
+    /// Blocks that a commit needs, with so many more blocks of contents, at the very most: each
+    /// may lie in an extent of its own in a leaf of its own.
+    fn cost(&self, more: u64) -> u64 {
+        let pages = self.pages.len() as u64 + more;
+        let leaves = pages + pages / 16;
+        let chunks = self.tree.space.chunks().min(64);
+        pages + leaves + self.tree.changed() as u64 + chunks + OPERATION
+    }
+
+    /// Begins an operation: makes sure that it and the commit after it will find the space that
+    /// they need, and that memory is bounded.
+    pub(crate) fn begin(&mut self, need: Need) -> Result<()> {
+        self.writable()?;
+        if self.replaying {
+            return Ok(());
+        }
+        if self.tree.changed() >= self.limits.changed {
+            self.commit()?;
+        } else if self.pages.len() >= self.limits.pages {
+            self.early_flush()?;
+        }
+        self.delta.dirty = true;
+        let (more, reserve) = match need {
+            Need::Pages(n) => (n, self.reserve()),
+            Need::Item => (0, self.reserve()),
+            Need::Zero => (1, 0),
+            Need::Little => (0, 0),
+        };
+        let fits = |v: &Volume| v.tree.space.free_now() >= v.cost(more) + reserve;
+        if fits(self) {
+            return Ok(());
+        }
+        // The estimate is exact once contents have their blocks.
+        if !self.pages.is_empty() {
+            self.early_flush()?;
+            if fits(self) {
+                return Ok(());
+            }
+        }
+        // The commit would give back what is pending, and no more.
+        if self.tree.space.free_later() < self.cost(more) + reserve {
+            return Err(Error::NoSpace);
+        }
+        self.commit()?;
+        self.delta.dirty = true;
+        match fits(self) {
+            true => Ok(()),
+            false => Err(Error::NoSpace),
+        }
+    }
+
+    fn early_flush(&mut self) -> Result<()> {
+        self.flush_pages().inspect_err(|_| self.stopped = true)
+    }
+
+    /// Makes everything durable: after a power cut the volume opens in this state or a later one.
+    pub fn commit(&mut self) -> Result<()> {
+        if !self.delta.dirty && self.tree.is_clean() && self.pages.is_empty() {
+            return match self.stopped {
+                true => Err(Error::Stopped),
+                false => Ok(()),
+            };
+        }
+        if self.read_only {
+            return Ok(());
+        }
+        self.writable()?;
+        self.write_all().inspect_err(|_| self.stopped = true)
+    }
+
+    fn write_all(&mut self) -> Result<()> {
+        self.flush_pages()?;
+        let places = self.place_all()?;
+        for (chunk, block) in places {
+            let bits = self.tree.space.chunk(chunk);
+            let ptr = self.tree.store.write(Purpose::Space, block, bits)?;
+            self.put_space(chunk, &ptr)?;
+        }
+        let mut root = self.root;
+        root.generation += 1;
+        root.time = self.now();
+        root.tree = self.tree.write()?;
+        root.high = self.tree.space.high();
+        self.tree.store.write_out()?;
+        let store = &mut self.tree.store;
+        store.device.flush()?;
+        let tag = root.write(&*store.device, &mut store.ring)?;
+        store.device.flush()?;
+        self.root = root;
+        self.root_tag = tag;
+        self.tree.space.committed();
+        self.delta = Delta::default();
+        self.log.restart(tag);
+        self.set_mark()
+    }
+
+    /// Gives every changed node and every stale bitmap block a place. Each place may make another
+    /// bitmap stale, and its item may change more nodes; there are finitely many of both.
+    fn place_all(&mut self) -> Result<BTreeMap<u64, u64>> {
+        let mut places = BTreeMap::new();
+        loop {
+            let mut any = self.tree.place()?;
+            let stale: Vec<u64> = self.tree.space.stale.iter().copied().collect();
+            for chunk in stale {
+                if places.contains_key(&chunk) {
+                    continue;
+                }
+                any = true;
+                let old = self.tree.get(&Key::new(0, Kind::Space, chunk))?;
+                if let Some(ptr) = old.and_then(|v| crate::space_ptr(&v)) {
+                    self.tree.space.free(ptr.block);
+                    self.tree.store.forget(ptr.block);
+                }
+                let (block, _) = self.tree.space.alloc(1).ok_or(Error::NoSpace)?;
+                places.insert(chunk, block);
+                // The item has its size from now on, and only its value is still to come.
+                let ptr = Ptr {
+                    block,
+                    ..Ptr::default()
+                };
+                self.put_space(chunk, &ptr)?;
+            }
+            if !any {
+                return Ok(places);
+            }
+        }
+    }
+
+    fn put_space(&mut self, chunk: u64, ptr: &Ptr) -> Result<()> {
+        let mut w = crate::codec::Writer::default();
+        ptr.write(&mut w);
+        self.tree.put(Key::new(0, Kind::Space, chunk), w.0)
+    }
+}

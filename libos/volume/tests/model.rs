@@ -1,0 +1,76 @@
+//! Random operations: a volume does what a model in memory does, before and after it is opened
+//! again, and while it is full.
+
+mod common;
+
+use common::model::{Both, Model, Shape};
+use common::*;
+
+fn run(seed: u64, size: u64, steps: u32, shape: Shape) {
+    let disk = Disk::default();
+    let mut both = Both {
+        volume: create(&disk, size),
+        model: Model::default(),
+        held: Vec::new(),
+        rng: Rng(seed),
+        shape,
+    };
+    for step in 0..steps {
+        both.step();
+        if step % 97 == 0 {
+            let (seen, expected) = (dump(&mut both.volume).unwrap(), both.model.dump());
+            assert_eq!(seen, expected, "seed {seed} step {step}");
+        }
+        if step % 311 == 0 {
+            let problems = fsck(&mut both.volume);
+            assert!(
+                problems.is_empty(),
+                "seed {seed} step {step}: {problems:#?}"
+            );
+        }
+        if step % 1009 == 0 {
+            both.volume.commit().unwrap();
+            drop(std::mem::take(&mut both.held));
+            both.model.0.retain(|_, n| n.nlink > 0);
+            both.volume = open(&disk).unwrap();
+            let (seen, expected) = (dump(&mut both.volume).unwrap(), both.model.dump());
+            assert_eq!(seen, expected, "seed {seed} step {step}, opened again");
+        }
+    }
+}
+
+#[test]
+fn small_files() {
+    let shape = Shape {
+        write: 2000,
+        file: 6000,
+        names: 30,
+    };
+    for seed in 0..4 {
+        run(seed, 16 << 20, 4000, shape);
+    }
+}
+
+#[test]
+fn large_files() {
+    let shape = Shape {
+        write: 200_000,
+        file: 900_000,
+        names: 6,
+    };
+    for seed in 10..13 {
+        run(seed, 64 << 20, 2500, shape);
+    }
+}
+
+#[test]
+fn a_volume_that_is_mostly_full() {
+    let shape = Shape {
+        write: 20_000,
+        file: 90_000,
+        names: 12,
+    };
+    for seed in 20..26 {
+        run(seed, 1 << 20, 4000, shape);
+    }
+}

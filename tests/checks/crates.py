@@ -18,6 +18,8 @@ MAY_USE = {
     "bastide-pal": set(),
     "bastide-abi": set(),
     "bastide-base": {"bastide-pal"},
+    # The format of sealed volumes knows neither Linux nor a host.
+    "bastide-volume": set(),
     "bastide-libos": {"bastide-abi", "bastide-base", "bastide-pal"},
     # A platform for tests, and the tests that run the kernel on it.
     "bastide-hostile": {"bastide-base", "bastide-libos", "bastide-pal"},

@@ -10,7 +10,7 @@ use crate::inode::{Inode, ROOT, mode};
 use crate::node::{Key, Kind};
 use crate::root::FIRST_FREE;
 use crate::volume::Volume;
-use alloc::collections::{BTreeMap, BTreeSet};
+use alloc::collections::BTreeMap;
 use alloc::format;
 use alloc::string::{String, ToString};
 use alloc::vec::Vec;
@@ -46,10 +46,40 @@ struct Seen {
     orphan: bool,
 }
 
+/// A set of blocks, one bit each.
+#[derive(Default)]
+struct Blocks {
+    bits: Vec<u64>,
+    count: u64,
+}
+
+impl Blocks {
+    /// Adds a block; whether it is new.
+    fn add(&mut self, block: u64) -> bool {
+        let word = (block / 64) as usize;
+        if self.bits.len() <= word {
+            self.bits.resize(word + 1, 0);
+        }
+        let Some(bits) = self.bits.get_mut(word) else {
+            return false;
+        };
+        let new = *bits >> (block % 64) & 1 == 0;
+        *bits |= 1 << (block % 64);
+        self.count += u64::from(new);
+        new
+    }
+
+    fn has(&self, block: u64) -> bool {
+        (self.bits.get((block / 64) as usize)).is_some_and(|w| w >> (block % 64) & 1 != 0)
+    }
+}
+
 struct Check<'a> {
     report: Report,
     seen: BTreeMap<u64, Seen>,
-    used: BTreeSet<u64>,
+    used: Blocks,
+    /// No block in use is at or beyond this one.
+    high: u64,
     progress: &'a mut dyn FnMut(u64, u64),
 }
 
@@ -62,7 +92,9 @@ impl Check<'_> {
     }
 
     fn used(&mut self, block: u64, by: &str) {
-        if !self.used.insert(block) {
+        if block >= self.high {
+            self.problem(format!("block {block}, of {by}, is beyond the end"));
+        } else if !self.used.add(block) {
             self.problem(format!(
                 "block {block} is used twice, the second time by {by}"
             ));
@@ -195,11 +227,15 @@ impl Volume {
     /// done.
     pub fn fsck(&mut self, contents: bool, progress: &mut dyn FnMut(u64, u64)) -> Result<Report> {
         self.commit()?;
-        let waiting: BTreeSet<u64> = self.log.blocks().chain(0..FIRST_FREE).collect();
+        let mut used = Blocks::default();
+        for block in self.log.blocks().chain(0..FIRST_FREE) {
+            used.add(block);
+        }
         let mut check = Check {
             report: Report::default(),
             seen: BTreeMap::new(),
-            used: waiting,
+            used,
+            high: self.tree.space.high(),
             progress,
         };
         self.check_nodes(self.tree.root(), None, (None, None), &mut check);
@@ -226,19 +262,15 @@ impl Volume {
         {
             check.problem("an inode number that was never given".to_string());
         }
-        // What a read-only mount replayed from the log frees nothing.
         let space = &self.tree.space;
         for block in 0..space.total().min(space.high()) {
-            match (space.will_be_used(block), check.used.contains(&block)) {
+            match (space.will_be_used(block), check.used.has(block)) {
                 (true, false) => check.problem(format!("block {block} is lost: marked as used")),
                 (false, true) => check.problem(format!("block {block} is in use, marked as free")),
                 _ => {}
             }
         }
-        if check.used.last().is_some_and(|last| *last >= space.high()) {
-            check.problem("blocks in use beyond the end".to_string());
-        }
-        check.report.blocks = check.used.len() as u64;
+        check.report.blocks = check.used.count;
         if contents {
             self.check_contents(&mut check)?;
         }

@@ -4,7 +4,7 @@
 pub mod model;
 
 use bastide_volume::{
-    Anchor, BLOCK, Device, DeviceError, Error, Kdf, Mark, Options, Platform, Result, Volume, mode,
+    Anchor, Device, DeviceError, Error, Kdf, Mark, Options, Platform, Result, Volume, mode,
 };
 use std::collections::BTreeMap;
 use std::fmt::Write;
@@ -243,6 +243,7 @@ pub fn is_io(e: &Error) -> bool {
     matches!(e, Error::Damaged { .. } | Error::Device(_) | Error::Stopped)
 }
 
+pub use bastide_volume::BLOCK;
 pub const B: u64 = BLOCK as u64;
 pub const FILE: u32 = mode::FILE | 0o644;
 pub const DIR: u32 = mode::DIR | 0o755;

@@ -4,7 +4,7 @@
 use crate::user::{self, UserAddr};
 use crate::{Errno, Result, Task};
 use alloc::vec::Vec;
-use bastide_base::pages::Pages;
+use bastide_base::pages::{PAGE, Pages};
 use bastide_pal::IoVec;
 
 /// Most bytes that one call transfers, Linux's `MAX_RW_COUNT`.
@@ -135,6 +135,15 @@ impl<'a> IoDst<'a> {
         let n = n.min(self.left);
         self.done += n;
         self.left -= n;
+    }
+
+    /// Whether what is left begins where memory may be mapped otherwise than before it: a host
+    /// call that filled what comes before may have stopped for that.
+    pub fn at_edge(&self) -> bool {
+        match &self.target {
+            Target::User { iov, .. } => at_edge(iov, self.done, self.left),
+            Target::Kernel(_) => false,
+        }
     }
 
     /// Goes back over `n` bytes that were put, to put them again.
@@ -318,6 +327,14 @@ impl<'a> IoSrc<'a> {
         self.left -= n;
     }
 
+    /// As [`IoDst::at_edge`].
+    pub fn at_edge(&self) -> bool {
+        match &self.origin {
+            Origin::User { iov, .. } => at_edge(iov, self.done, self.left),
+            Origin::Kernel(_) => false,
+        }
+    }
+
     /// Goes back `n` bytes that were taken but not used.
     pub fn rewind(&mut self, n: usize) {
         let n = n.min(self.done);
@@ -386,6 +403,13 @@ impl<'a> IoSrc<'a> {
         v.truncate(n);
         Ok(v)
     }
+}
+
+/// Whether the first of `left` bytes after `done` is the first of a page or of a piece.
+fn at_edge(iov: &[IoVec], done: usize, left: usize) -> bool {
+    remaining(iov, done, left)
+        .next()
+        .is_some_and(|v| v.addr % PAGE == 0 || iov.iter().any(|whole| whole.addr == v.addr))
 }
 
 /// The pieces after `skip` bytes, up to `left` bytes of them.

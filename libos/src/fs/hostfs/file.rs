@@ -15,26 +15,30 @@ use core::sync::atomic::{AtomicU64, Ordering};
 /// Most bytes that pass through kernel memory at once.
 const BOUNCE: usize = 64 << 10;
 
-/// Reads from a host descriptor: straight into user memory, or, for kernel memory and for user
-/// memory that the host cannot reach yet (a stack that must grow first), through a buffer.
+/// Reads from a host descriptor: straight into user memory, or, for kernel memory and from where
+/// the host cannot reach user memory yet (a stack that must grow first, a page of a shared object
+/// that this process has not touched), through a buffer.
 pub(in crate::fs) fn read_host(
     fd: HostFd,
     dst: &mut IoDst<'_>,
     offset: Option<u64>,
 ) -> Result<usize> {
+    let mut total = 0;
     if let Some(pieces) = dst.pieces() {
         match pal().read(fd, &pieces, offset).map_err(host_error) {
             Ok(n) => {
                 let n = n.min(dst.left());
                 dst.advance(n);
-                return Ok(n);
+                if n == 0 || offset.is_none() || !dst.at_edge() {
+                    return Ok(n);
+                }
+                total = n;
             }
             Err(Errno::EFAULT) => {}
             Err(e) => return Err(e),
         }
     }
     let mut buf = vec![0u8; dst.left().min(BOUNCE)];
-    let mut total = 0;
     while dst.left() > 0 {
         let want = dst.left().min(BOUNCE);
         let piece = IoVec {
@@ -66,19 +70,22 @@ pub(in crate::fs) fn write_host(
     src: &mut IoSrc<'_>,
     mut write: impl FnMut(&[IoVec]) -> bastide_pal::Result<usize>,
 ) -> Result<usize> {
+    let mut total = 0;
     if let Some(pieces) = src.pieces() {
         match write(&pieces).map_err(host_error) {
             Ok(n) => {
                 let n = n.min(src.left());
                 src.advance(n);
-                return Ok(n);
+                if n == 0 || !src.at_edge() {
+                    return Ok(n);
+                }
+                total = n;
             }
             Err(Errno::EFAULT) => {}
             Err(e) => return Err(e),
         }
     }
     let mut buf = vec![0u8; src.left().min(BOUNCE)];
-    let mut total = 0;
     while src.left() > 0 {
         let got = match src.take(&mut buf) {
             Ok(n) => n,

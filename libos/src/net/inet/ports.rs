@@ -24,6 +24,17 @@ pub struct Wish {
     pub uid: u32,
 }
 
+impl Wish {
+    /// A socket bound so can show peers that reach it through a host address: one for IPv6 alone
+    /// has no place for IPv4's.
+    pub fn carries(&self, host: IpAddr) -> bool {
+        match self.ip {
+            IpAddr::V4(_) => true,
+            IpAddr::V6(ip) => host.is_ipv6() || ip.is_unspecified() && !self.v6only,
+        }
+    }
+}
+
 struct Entry<T: ?Sized> {
     key: u64,
     wish: Wish,
@@ -189,26 +200,39 @@ impl<T: ?Sized> Ports<T> {
         let mut inner = self.inner.lock();
         inner.turn = inner.turn.wrapping_add(1);
         let turn = inner.turn;
-        let list = inner.bound.get(&to.port())?;
-        let mut best = 0;
-        let mut found: Vec<Arc<T>> = Vec::new();
-        for e in list {
-            let s = score(&e.wish, to.ip());
-            if s == 0 || s < best {
-                continue;
-            }
-            let Some(socket) = e.socket.upgrade().filter(|x| takes(x)) else {
-                continue;
-            };
-            if s > best {
-                found.clear();
-                best = s;
-            }
-            found.push(socket);
-        }
+        let hears = |e: &Entry<T>| match score(&e.wish, to.ip()) {
+            0 => None,
+            n => Some((n, e.socket.upgrade()?)),
+        };
+        let hearing: Vec<(u32, Arc<T>)> = inner
+            .bound
+            .get(&to.port())?
+            .iter()
+            .filter_map(hears)
+            .collect();
+        // The last holder of a socket releases its port.
         drop(inner);
+        let mut found: Vec<_> = hearing.into_iter().filter(|(_, x)| takes(x)).collect();
+        let best = found.iter().map(|(n, _)| *n).max()?;
+        found.retain(|(n, _)| *n == best);
         let n = found.len();
-        (n > 0).then(|| found.swap_remove(turn % n))
+        Some(found.swap_remove(turn % n).1)
+    }
+
+    /// Whether a socket that `is` so holds the same port at addresses that do not overlap.
+    pub fn beside(&self, held: Held, is: impl Fn(&T) -> bool) -> bool {
+        let inner = self.inner.lock();
+        let list = inner.bound.get(&held.port).map_or(&[][..], Vec::as_slice);
+        let Some(own) = list.iter().find(|e| e.key == held.key) else {
+            return false;
+        };
+        let others: Vec<Arc<T>> = list
+            .iter()
+            .filter(|e| !overlap(&own.wish, &e.wish))
+            .filter_map(|e| e.socket.upgrade())
+            .collect();
+        drop(inner);
+        others.iter().any(|x| is(x))
     }
 }
 
@@ -264,6 +288,27 @@ mod tests {
         p.listen(a).unwrap();
         assert_eq!(p.listen(b), Err(Errno::EADDRINUSE));
         assert_eq!(p.bind(reuse, Arc::downgrade(&s)), Err(Errno::EADDRINUSE));
+    }
+
+    #[test]
+    fn sockets_share_a_port_side_by_side() {
+        crate::testing::boot();
+        let p: Ports<u8> = Ports::new(false);
+        let (one, two) = (Arc::new(1), Arc::new(2));
+        let only = Wish {
+            v6only: true,
+            ..wish("::", 80)
+        };
+        let a = p.bind(wish("0.0.0.0", 80), Arc::downgrade(&one)).unwrap();
+        let b = p.bind(only, Arc::downgrade(&two)).unwrap();
+        assert!(p.beside(b, |x| *x == 1) && p.beside(a, |x| *x == 2));
+        assert!(!p.beside(a, |x| *x == 1));
+        drop(one);
+        assert!(!p.beside(b, |_| true));
+        let (v4, v6) = (to("127.0.0.1:1").ip(), to("[::1]:1").ip());
+        assert!(!only.carries(v4) && only.carries(v6));
+        assert!(!wish("::1", 80).carries(v4) && wish("::", 80).carries(v4));
+        assert!(wish("127.0.0.1", 80).carries(v4));
     }
 
     #[test]

@@ -111,8 +111,13 @@ impl Tcp {
         if held.is_some() || !matches!(*self.phase.lock(), Phase::Fresh) {
             return Err(Errno::EINVAL);
         }
-        let new = PORTS.bind(self.wish(t, addr), self.me.clone())?;
-        if let Some(rule) = policy::published(false, addr.port()) {
+        let wish = self.wish(t, addr);
+        let new = PORTS.bind(wish, self.me.clone())?;
+        // Of sockets for IPv4 and IPv6, or for several addresses, one hears the host.
+        if let Some(rule) = policy::published(false, addr.port())
+            && wish.carries(policy::host_place(rule).ip())
+            && !PORTS.beside(new, |other| other.published.lock().is_some())
+        {
             match super::publish(&self.common, &self.options, rule) {
                 Ok(host) => *self.published.lock() = Some(host),
                 Err(e) => {
@@ -277,6 +282,7 @@ impl Socket for Tcp {
         } else if let Some(Address::Inet(a)) = *self.common.local.lock()
             && policy::is_any(a.ip())
             && known.is_some()
+            && policy::published(false, a.port()).is_none()
         {
             policy::note_unpublished(false, a);
         }

@@ -81,14 +81,19 @@ impl Udp {
         if held.is_some() {
             return Err(Errno::EINVAL);
         }
-        let new = PORTS.bind(self.wish(t, addr), self.me.clone())?;
-        let rule = policy::published(true, addr.port());
-        if let Some(rule) = rule {
-            match super::publish(&self.common, &self.options, rule) {
-                Ok(host) => self.set_host(host),
-                Err(e) => {
-                    PORTS.release(new);
-                    return Err(e);
+        let wish = self.wish(t, addr);
+        let new = PORTS.bind(wish, self.me.clone())?;
+        if let Some(rule) = policy::published(true, addr.port()) {
+            // Of sockets for IPv4 and IPv6, or for several addresses, one hears the host.
+            if wish.carries(policy::host_place(rule).ip())
+                && !PORTS.beside(new, |other| other.host.lock().is_some())
+            {
+                match super::publish(&self.common, &self.options, rule) {
+                    Ok(host) => self.set_host(host),
+                    Err(e) => {
+                        PORTS.release(new);
+                        return Err(e);
+                    }
                 }
             }
         } else if policy::is_any(addr.ip()) && addr.port() != 0 {
@@ -386,7 +391,8 @@ impl Socket for Udp {
         let answers = self
             .held
             .lock()
-            .is_some_and(|h| policy::published(true, h.port).is_some());
+            .is_some_and(|h| policy::published(true, h.port).is_some())
+            && self.host.lock().is_some();
         if !answers && !policy::may_connect(to) {
             return Err(policy::refuse_connect(to));
         }

@@ -11,23 +11,10 @@ pub fn compile(case: &Case, dir: &Path) -> Result<Vec<String>, String> {
     let source = &case.file;
     let extension = source.extension().unwrap_or_default().to_string_lossy();
     let text = |path: &Path| path.display().to_string();
-    let mut command = match extension.as_ref() {
+    let command = match extension.as_ref() {
         "c" => {
             let build = case.build.as_deref().unwrap_or("dynamic");
-            let (compiler, flag) = match build {
-                "dynamic" => ("gcc", "-pie"),
-                "static" => ("gcc", "-static"),
-                "static-pie" => ("gcc", "-static-pie"),
-                "no-pie" => ("gcc", "-no-pie"),
-                "musl" => ("musl-gcc", "-static"),
-                other => return Err(format!("unknown build `{other}`")),
-            };
-            let mut command = Command::new(compiler);
-            command
-                .args(["-O1", "-g", "-Wall", "-Werror", "-pthread", flag, "-o"])
-                .arg(&out)
-                .arg(source);
-            command
+            c_compiler(build, source, &out)?
         }
         "go" => {
             let mut command = Command::new("go");
@@ -60,15 +47,7 @@ pub fn compile(case: &Case, dir: &Path) -> Result<Vec<String>, String> {
             return Ok(words);
         }
     };
-    let output = command
-        .output()
-        .map_err(|error| format!("cannot start {:?}: {error}", command.get_program()))?;
-    if !output.status.success() {
-        return Err(format!(
-            "{command:?} failed:\n{}",
-            String::from_utf8_lossy(&output.stderr)
-        ));
-    }
+    succeed(command)?;
     let mut words = if extension == "java" {
         let class = source.file_stem().unwrap_or_default().to_string_lossy();
         let mut words = case.run.clone();
@@ -79,4 +58,40 @@ pub fn compile(case: &Case, dir: &Path) -> Result<Vec<String>, String> {
     };
     words.extend(case.args.iter().cloned());
     Ok(words)
+}
+
+/// Compiles a C program that a test needs beside its own.
+pub fn compile_c(source: &Path, out: &Path) -> Result<(), String> {
+    succeed(c_compiler("dynamic", source, out)?)
+}
+
+fn c_compiler(build: &str, source: &Path, out: &Path) -> Result<Command, String> {
+    let (compiler, flag) = match build {
+        "dynamic" => ("gcc", "-pie"),
+        "static" => ("gcc", "-static"),
+        "static-pie" => ("gcc", "-static-pie"),
+        "no-pie" => ("gcc", "-no-pie"),
+        "musl" => ("musl-gcc", "-static"),
+        other => return Err(format!("unknown build `{other}`")),
+    };
+    let mut command = Command::new(compiler);
+    command
+        .args(["-O1", "-g", "-Wall", "-Werror", "-pthread", flag, "-o"])
+        .arg(out)
+        .arg(source);
+    Ok(command)
+}
+
+/// Runs a compiler, and returns what it has to say if it fails.
+fn succeed(mut command: Command) -> Result<(), String> {
+    let output = command
+        .output()
+        .map_err(|error| format!("cannot start {:?}: {error}", command.get_program()))?;
+    if output.status.success() {
+        return Ok(());
+    }
+    Err(format!(
+        "{command:?} failed:\n{}",
+        String::from_utf8_lossy(&output.stderr)
+    ))
 }

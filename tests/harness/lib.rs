@@ -10,7 +10,7 @@ mod server;
 
 pub use case::{Case, cases};
 pub use command::{Ending, Outcome, bastide, command, run, without_notice};
-pub use compile::compile;
+pub use compile::{compile, compile_c};
 pub use copy::Copy;
 pub use http::{Client, Reply, load};
 pub use scratch::{Scratch, tree};

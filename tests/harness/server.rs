@@ -29,9 +29,14 @@ impl Server {
     /// Starts the manifest `name`, publishing the inside's `ports`. `options` are further ones of
     /// `bastide run`, perhaps with `--` and arguments at their end. Does not wait.
     pub fn start(name: &str, ports: &[u16], options: &[&str]) -> Server {
-        let manifest = Path::new(env!("CARGO_MANIFEST_DIR"))
-            .join("../manifests")
-            .join(format!("{name}.toml"));
+        let manifests = Path::new(env!("CARGO_MANIFEST_DIR")).join("../manifests");
+        let manifest = manifests.join(format!("{name}.toml"));
+        Self::start_manifest(&manifest, ports, options)
+    }
+
+    /// As [`Server::start`], from a manifest elsewhere.
+    pub fn start_manifest(manifest: &Path, ports: &[u16], options: &[&str]) -> Server {
+        let name = manifest.file_stem().unwrap_or_default().display();
         let copy = Copy::new(&format!("server-{name}-{}", unique()));
         let ports: BTreeMap<u16, u16> = ports.iter().map(|&port| (port, free_port())).collect();
         let mut command = copy.command(&["run"]);

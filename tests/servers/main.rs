@@ -11,6 +11,7 @@ mod go;
 mod gunicorn;
 mod haproxy;
 mod java;
+mod many;
 mod nginx;
 mod node;
 mod web;
@@ -28,6 +29,7 @@ const TESTS: &[&[Test]] = &[
     gunicorn::TESTS,
     haproxy::TESTS,
     java::TESTS,
+    many::TESTS,
     nginx::TESTS,
     node::TESTS,
 ];

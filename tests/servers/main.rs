@@ -14,6 +14,7 @@ mod java;
 mod many;
 mod nginx;
 mod node;
+mod trouble;
 mod web;
 
 use libtest_mimic::{Arguments, Trial};
@@ -32,6 +33,7 @@ const TESTS: &[&[Test]] = &[
     many::TESTS,
     nginx::TESTS,
     node::TESTS,
+    trouble::TESTS,
 ];
 
 fn main() {

@@ -289,6 +289,7 @@ pub fn config() -> BootConfig {
         terminal: None,
         trace: None,
         trace_summary: false,
+        patch: true,
         log: alloc::string::String::new(),
         network: Network {
             open: true,

@@ -305,6 +305,7 @@ impl Mm {
         drop(s);
         drop(old);
         self.shrunk.lock().clear();
+        *self.sites.lock() = patch::Sites::default();
         Ok(())
     }
 }

@@ -37,6 +37,8 @@ pub struct BootConfig {
     pub trace: Option<HostFd>,
     /// Trace prints only totals.
     pub trace_summary: bool,
+    /// System call sites are rewritten to jumps.
+    pub patch: bool,
     /// `off`, `error`, `warn`, `info`, `debug` or `trace`.
     pub log: String,
     pub network: Network,

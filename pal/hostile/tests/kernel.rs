@@ -135,6 +135,7 @@ fn config(root: &Path) -> BootConfig {
         terminal: Some(tty),
         trace: None,
         trace_summary: false,
+        patch: true,
         log: String::new(),
         network: Network {
             open: true,

@@ -51,6 +51,7 @@ pub fn config(manifest: &Manifest, options: &RunOptions) -> Result<BootConfig, F
         terminal: host::terminal(),
         trace,
         trace_summary,
+        patch: !options.no_patch,
         log: manifest.log.clone().unwrap_or_else(|| "warn".into()),
         network: network(manifest)?,
         rlimits: host::limits(&manifest.limits),

@@ -132,6 +132,10 @@ pub struct RunOptions {
     )]
     pub trace: Option<PathBuf>,
 
+    /// Every system call enters by a trap, and no code is rewritten: slower, for finding faults
+    #[arg(long)]
+    pub no_patch: bool,
+
     /// How much Bastide says on standard error [default: warn]
     #[arg(long, value_name = "LEVEL", value_parser = PossibleValuesParser::new(LOG_LEVELS))]
     pub log: Option<String>,

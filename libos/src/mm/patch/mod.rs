@@ -1,0 +1,314 @@
+//! System call sites, rewritten so that they enter the kernel by a jump instead of a trap.
+//!
+//! A `syscall` instruction traps into the kernel, which costs microseconds. A site that traps
+//! often is rewritten: a five-byte jump goes to a stub near the code, and the stub enters the
+//! kernel directly. Two shapes of code are rewritten, which are nearly all there are:
+//!
+//! * *before*: `mov $nr, %eax` (or `%rax`) stands before the `syscall`. The jump replaces the
+//!   `mov`, which the stub executes first. The `syscall` itself stays, so a thread that stands on
+//!   it, or returns to what follows, sees the code as it was.
+//! * *after*: the jump replaces the `syscall` and the first instructions behind it, which can run
+//!   anywhere; the stub ends in a copy of them (the *tail*). No thread may stand inside what is
+//!   replaced. So from a site's very first call on every call continues in the tail, and what
+//!   returns from signal handlers does too.
+//!
+//! Whoever looks at a thread's address (a signal handler, a trace) sees one in the original code.
+//!
+//! Sites are found by trapping, never by searching: bytes that look like a `syscall` may be data.
+//! The code's pages are writable only during the rewriting.
+
+mod shape;
+mod stubs;
+
+use super::vma::VmFlags;
+use super::{Mm, PAGE};
+use crate::process::Task;
+use crate::{Result, kernel, pal};
+use alloc::collections::BTreeMap;
+use alloc::vec::Vec;
+use bastide_base::user as raw;
+use bastide_pal::{Context, Prot};
+use shape::{FAR, JUMP, SYSCALL, Shape, Window, jump, rel32};
+use stubs::{Area, STUB};
+
+/// Traps of a site before it is rewritten: about as many as the rewriting costs.
+const PATIENCE: u32 = 8;
+const INT3: u8 = 0xcc;
+const NR_RT_SIGRETURN: u64 = 15;
+/// Bytes of a stub that load the address to continue at and enter the kernel.
+const ENTER: usize = 15;
+
+/// What becomes of a site.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Stage {
+    /// It trapped so often.
+    Trapping(u32),
+    /// It jumps to its stub.
+    Jumping,
+    /// It stays as it is.
+    Refused,
+}
+
+/// A `syscall` instruction that trapped.
+#[derive(Clone, Copy, Debug)]
+struct Site {
+    /// The code around it, as it was.
+    window: Window,
+    shape: Option<Shape>,
+    /// Its stub, 0 if it has none yet.
+    stub: usize,
+    stage: Stage,
+}
+
+/// What is known of an address space's sites. A forked child has the same code and knows the same.
+#[derive(Clone, Default)]
+pub(super) struct Sites {
+    /// By the address of the `syscall` instruction.
+    sites: BTreeMap<usize, Site>,
+    /// The site of each stub.
+    stubs: BTreeMap<usize, usize>,
+    areas: Vec<Area>,
+}
+
+fn read<const N: usize>(at: usize) -> Option<[u8; N]> {
+    let mut bytes = [0; N];
+    raw::read(at, &mut bytes).ok().map(|()| bytes)
+}
+
+impl Window {
+    fn read(site: usize) -> Option<Window> {
+        Some(Window {
+            before: read(site.checked_sub(shape::BEFORE)?)?,
+            after: read(site + SYSCALL.len())?,
+        })
+    }
+}
+
+impl Site {
+    /// Where its jump is or would be.
+    fn jump_at(&self, site: usize) -> usize {
+        match self.shape {
+            Some(Shape::Before(len)) => site - len,
+            _ => site,
+        }
+    }
+
+    /// The code is still the one that this was learnt of, rewritten or not.
+    fn is_current(&self, site: usize) -> bool {
+        if self.stage == Stage::Jumping {
+            let at = self.jump_at(site);
+            return read(at) == jump(at, self.stub);
+        }
+        read(site) == Some(SYSCALL) && Window::read(site) == Some(self.window)
+    }
+
+    /// Where a call continues that would return to `rip`.
+    fn continues(&self, site: usize, rip: usize) -> Option<usize> {
+        let inside = (site + SYSCALL.len()..site + JUMP).contains(&rip);
+        let tail = matches!(self.shape, Some(Shape::After(_))) && self.stub != 0;
+        (inside && tail && self.is_current(site))
+            .then(|| self.stub + ENTER + (rip - site - SYSCALL.len()))
+    }
+
+    /// The address in the original code that an address in the stub stands for.
+    fn original(&self, site: usize, rip: usize) -> usize {
+        let into = rip - self.stub;
+        match self.shape {
+            Some(Shape::Before(len)) if into < len => site - len,
+            Some(Shape::After(_)) if into >= ENTER => site + SYSCALL.len() + (into - ENTER),
+            // The number is loaded: the `syscall` does the rest.
+            _ => site,
+        }
+    }
+}
+
+/// A call came by a trap. Counts it, and rewrites its site when it is time.
+pub fn trapped(t: &Task, ctx: &Context) {
+    let Some(entry) = pal().direct_entry().filter(|_| kernel().config.patch) else {
+        return;
+    };
+    let site = (ctx.rip as usize).wrapping_sub(SYSCALL.len());
+    let mm = t.mm();
+    let mut s = mm.sites.lock();
+    let known = s.sites.get(&site).copied().filter(|k| k.is_current(site));
+    let Some(mut known) = known.or_else(|| learn(&mm, &mut s, site, ctx.orig_rax, entry)) else {
+        return;
+    };
+    known.stage = match known.stage {
+        Stage::Trapping(n) if n < PATIENCE => Stage::Trapping(n + 1),
+        Stage::Trapping(_) => match mm.rewrite(t, &mut s, site, &mut known, entry) {
+            Some(()) => Stage::Jumping,
+            None => Stage::Refused,
+        },
+        // A thread that had passed the jump's place when it was written, or a jump onto the
+        // `syscall` itself.
+        stage => stage,
+    };
+    s.sites.insert(site, known);
+}
+
+/// A site's first trap: its shape, and for *after* shapes the tail that this and all calls from now
+/// on continue in.
+fn learn(mm: &Mm, s: &mut Sites, site: usize, nr: u64, entry: u32) -> Option<Site> {
+    let window = Window::read(site)?;
+    let wanted = nr != NR_RT_SIGRETURN
+        && read(site) == Some(SYSCALL)
+        && mm
+            .private_code(site - shape::BEFORE, site + shape::AFTER)
+            .is_some();
+    let shape = window.shape(site, nr).filter(|_| wanted);
+    let mut new = Site {
+        window,
+        shape,
+        stub: 0,
+        stage: match shape {
+            Some(_) => Stage::Trapping(0),
+            None => Stage::Refused,
+        },
+    };
+    if matches!(shape, Some(Shape::After(_))) && make_stub(mm, s, site, &mut new, entry).is_none() {
+        new.stage = Stage::Refused;
+    }
+    Some(new)
+}
+
+/// Writes a site's stub.
+fn make_stub(mm: &Mm, s: &mut Sites, site: usize, known: &mut Site, entry: u32) -> Option<()> {
+    let place = match s.areas.iter().find_map(|a| a.take(site)) {
+        Some(place) => place,
+        None => {
+            s.areas.push(Area::near(mm, site).ok()?);
+            s.areas.last()?.take(site)?
+        }
+    };
+    let mut code: Vec<u8> = Vec::with_capacity(STUB);
+    let back = match known.shape? {
+        Shape::Before(len) => {
+            code.extend_from_slice(&known.window.before[shape::BEFORE - len..]);
+            site + SYSCALL.len()
+        }
+        Shape::After(_) => place + ENTER,
+    };
+    // lea back(%rip), %rcx; jmp *%gs:entry
+    code.extend_from_slice(&[0x48, 0x8d, 0x0d]);
+    code.extend_from_slice(&rel32(place + code.len() + 4, back)?);
+    code.extend_from_slice(&[0x65, 0xff, 0x24, 0x25]);
+    code.extend_from_slice(&entry.to_le_bytes());
+    if let Some(Shape::After(_)) = known.shape {
+        code.extend_from_slice(&known.window.tail(site, place + ENTER)?);
+    }
+    s.areas.iter().any(|a| a.write(place, &code)).then(|| {
+        known.stub = place;
+        s.stubs.insert(place, site);
+    })
+}
+
+/// Where a call that is about to return to `rip` must continue.
+pub fn continue_at(t: &Task, rip: u64) -> u64 {
+    let mm = t.mm();
+    let s = mm.sites.lock();
+    let before = s.sites.range(..rip as usize).next_back();
+    before
+        .and_then(|(site, known)| known.continues(*site, rip as usize))
+        .map_or(rip, |at| at as u64)
+}
+
+/// The address that one in a stub stands for, for those who must not see the rewriting.
+pub fn shown(t: &Task, rip: u64) -> u64 {
+    let mm = t.mm();
+    let s = mm.sites.lock();
+    let at = rip as usize;
+    let stub = s.stubs.range(..=at).next_back();
+    stub.filter(|(stub, _)| at - **stub < STUB)
+        .and_then(|(stub, site)| Some((site, s.sites.get(site).filter(|k| k.stub == *stub)?)))
+        .map_or(rip, |(site, known)| known.original(*site, at) as u64)
+}
+
+/// A breakpoint of ours that a thread ran into while its site was being rewritten: where it
+/// continues. Whoever has the lock finds the rewriting done, so a breakpoint that is still there
+/// is the program's own.
+pub fn breakpoint(t: &Task, rip: u64) -> Option<u64> {
+    let at = (rip as usize).wrapping_sub(1);
+    let mm = t.mm();
+    let s = mm.sites.lock();
+    let near = s.sites.range(at..at.saturating_add(shape::BEFORE));
+    let ours = near.into_iter().any(|(site, known)| {
+        known.stage == Stage::Jumping && known.jump_at(*site) == at && known.is_current(*site)
+    });
+    ours.then_some(at as u64)
+}
+
+impl Mm {
+    /// Makes a site jump to its stub. `None` if that cannot be.
+    fn rewrite(
+        &self,
+        t: &Task,
+        s: &mut Sites,
+        site: usize,
+        known: &mut Site,
+        entry: u32,
+    ) -> Option<()> {
+        let (start, end) = self.private_code(site - shape::BEFORE, site + shape::AFTER)?;
+        if let Some(Shape::After(_)) = known.shape {
+            let base = start.max(site.saturating_sub(FAR));
+            let mut code = alloc::vec![0; end.min(site + FAR) - base];
+            raw::read(base, &mut code).ok()?;
+            if shape::is_branch_target(&code, base, site) {
+                return None;
+            }
+        }
+        if known.stub == 0 {
+            make_stub(self, s, site, known, entry)?;
+        }
+        let alone = t.process.tasks.lock().len() == 1 && !crate::process::life::memory_is_shared(t);
+        let at = known.jump_at(site);
+        place_jump(at, jump(at, known.stub)?, alone).ok()
+    }
+
+    /// The mapping around a range, if it is program code that only this address space sees and
+    /// that it cannot write.
+    fn private_code(&self, start: usize, end: usize) -> Option<(usize, usize)> {
+        let state = self.state.lock();
+        let v = state.map.find(start)?;
+        let code = v.prot == Prot::READ | Prot::EXEC && !v.flags.contains(VmFlags::SHARED);
+        (code && end <= v.end).then_some((v.start, v.end))
+    }
+}
+
+/// Puts a jump in place. Other threads see the old code, a breakpoint, or the new code.
+fn place_jump(at: usize, jump: [u8; JUMP], alone: bool) -> Result<()> {
+    if alone || at % 8 + JUMP <= 8 {
+        // One store of an aligned word is seen whole.
+        return write_code(at, &jump);
+    }
+    write_code(at, &[INT3])?;
+    pal().sync_code();
+    write_code(at + 1, &jump[1..])?;
+    pal().sync_code();
+    write_code(at, &jump[..1])?;
+    pal().sync_code();
+    Ok(())
+}
+
+/// Writes code, whose pages are readable and executable before and after.
+fn write_code(at: usize, bytes: &[u8]) -> Result<()> {
+    let start = at & !(PAGE - 1);
+    let len = (at + bytes.len()).next_multiple_of(PAGE) - start;
+    let code = Prot::READ | Prot::EXEC;
+    pal()
+        .protect(start, len, code | Prot::WRITE)
+        .map_err(crate::host_error)?;
+    let aligned = at & !7;
+    let whole = (at % 8 + bytes.len() <= 8)
+        .then(|| read::<8>(aligned))
+        .flatten();
+    let written = match whole {
+        Some(mut word) => {
+            word[at % 8..at % 8 + bytes.len()].copy_from_slice(bytes);
+            raw::store_u64(aligned, u64::from_le_bytes(word))
+        }
+        None => raw::write(at, bytes),
+    };
+    pal().protect(start, len, code).map_err(crate::host_error)?;
+    written.map_err(|_| crate::Errno::EFAULT)
+}

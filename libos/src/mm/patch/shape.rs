@@ -1,0 +1,271 @@
+//! How the code around a `syscall` instruction can make room for a five-byte jump.
+
+use alloc::vec::Vec;
+use iced_x86::{Decoder, DecoderOptions, FlowControl, Instruction, Mnemonic, OpKind};
+
+/// Bytes of a `jmp rel32`, and its opcode.
+pub const JUMP: usize = 5;
+pub const JMP: u8 = 0xe9;
+/// Bytes of a `syscall`.
+pub const SYSCALL: [u8; 2] = [0x0f, 0x05];
+/// How much of the code before and after a `syscall` is looked at.
+pub const BEFORE: usize = 10;
+pub const AFTER: usize = 20;
+/// How far short branches reach, and how far off long ones are looked for.
+const NEAR: usize = 130;
+pub const FAR: usize = 2048;
+
+/// What is replaced.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Shape {
+    /// A `mov` of the call's number to `rax`, of so many bytes, before the `syscall`.
+    Before(usize),
+    /// The `syscall` and the beginning of what follows, instructions of so many bytes.
+    After(usize),
+}
+
+/// The code around a `syscall`.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Window {
+    pub before: [u8; BEFORE],
+    pub after: [u8; AFTER],
+}
+
+/// A `jmp` from `at` to `to`, if it reaches.
+pub fn jump(at: usize, to: usize) -> Option<[u8; JUMP]> {
+    let [a, b, c, d] = rel32(at + JUMP, to)?;
+    Some([JMP, a, b, c, d])
+}
+
+/// The distance from the end of an instruction to its target.
+pub fn rel32(from: usize, to: usize) -> Option<[u8; 4]> {
+    let d = (to as i64).checked_sub(from as i64)?;
+    i32::try_from(d).ok().map(i32::to_le_bytes)
+}
+
+impl Window {
+    /// The shape of a `syscall` at `site` that was executed with this number.
+    pub fn shape(&self, site: usize, nr: u64) -> Option<Shape> {
+        let number = u32::try_from(nr).ok()?.to_le_bytes();
+        if self.before[6..] == number {
+            if self.before[3..6] == [0x48, 0xc7, 0xc0] {
+                return Some(Shape::Before(7));
+            }
+            if self.before[5] == 0xb8 {
+                return Some(Shape::Before(5));
+            }
+        }
+        let tail = self.follow(site, |_| Some(()))?;
+        Some(Shape::After(tail))
+    }
+
+    /// What an *after* shape replaces, made to run at `place` and to continue behind it in the
+    /// original.
+    pub fn tail(&self, site: usize, place: usize) -> Option<Vec<u8>> {
+        let mut code = Vec::new();
+        let mut open = true;
+        let replaced = self.follow(site, |i| {
+            let own = (i.ip() as usize).checked_sub(site + SYSCALL.len())?;
+            match i.flow_control() {
+                FlowControl::ConditionalBranch => {
+                    code.extend_from_slice(&[0x0f, 0x80 | condition(i)?]);
+                    let from = place + code.len() + 4;
+                    code.extend_from_slice(&rel32(from, i.near_branch_target() as usize)?);
+                }
+                FlowControl::UnconditionalBranch => {
+                    let to = i.near_branch_target() as usize;
+                    code.extend_from_slice(&jump(place + code.len(), to)?);
+                    open = false;
+                }
+                _ => {
+                    code.extend_from_slice(self.after.get(own..own + i.len())?);
+                    open &= i.flow_control() != FlowControl::Return;
+                }
+            }
+            Some(())
+        })?;
+        if open {
+            let back = site + SYSCALL.len() + replaced;
+            code.extend_from_slice(&jump(place + code.len(), back)?);
+        }
+        Some(code)
+    }
+
+    /// Goes through the instructions that an *after* shape replaces; their length. `None` if one
+    /// cannot run elsewhere.
+    fn follow(
+        &self,
+        site: usize,
+        mut each: impl FnMut(&Instruction) -> Option<()>,
+    ) -> Option<usize> {
+        let start = site + SYSCALL.len();
+        let mut decoder = Decoder::with_ip(64, &self.after, start as u64, DecoderOptions::NONE);
+        let room = JUMP - SYSCALL.len();
+        let mut end = 0;
+        while end < room {
+            let i = decoder.decode();
+            if i.is_invalid() || i.is_ip_rel_memory_operand() {
+                return None;
+            }
+            end += i.len();
+            let last = match i.flow_control() {
+                FlowControl::Next => false,
+                FlowControl::Return if i.mnemonic() == Mnemonic::Ret => true,
+                FlowControl::UnconditionalBranch if i.op0_kind() == OpKind::NearBranch64 => true,
+                FlowControl::ConditionalBranch => {
+                    condition(&i)?;
+                    false
+                }
+                _ => return None,
+            };
+            each(&i)?;
+            if last {
+                // Then only padding may be overwritten.
+                while end < room {
+                    let i = decoder.decode();
+                    if !matches!(i.mnemonic(), Mnemonic::Nop | Mnemonic::Int3) {
+                        return None;
+                    }
+                    end += i.len();
+                }
+            }
+        }
+        Some(end)
+    }
+}
+
+/// The condition's number in the opcode of a `jcc`; `None` for `loop` and `jrcxz`.
+fn condition(i: &Instruction) -> Option<u8> {
+    match i.condition_code() as u8 {
+        // `ConditionCode` counts from `None` in the order of the opcodes.
+        n @ 1..=16 if i.is_jcc_short_or_near() => Some(n - 1),
+        _ => None,
+    }
+}
+
+/// Whether some branch near `site` seems to go into the bytes that an *after* shape replaces.
+/// `code` starts at `base`. Bytes that only look like a branch count too: better one site less.
+pub fn is_branch_target(code: &[u8], base: usize, site: usize) -> bool {
+    let inside = |to: usize| to > site && to < site + JUMP;
+    code.windows(6).enumerate().any(|(i, w)| {
+        let at = base + i;
+        let short = at.abs_diff(site) < NEAR && (w[0] == 0xeb || w[0] & 0xf0 == 0x70);
+        if short && inside((at + 2).wrapping_add_signed(isize::from(w[1] as i8))) {
+            return true;
+        }
+        let long = |skip: usize, bytes: [u8; 4]| {
+            let d = i32::from_le_bytes(bytes);
+            inside((at + skip + 4).wrapping_add_signed(d as isize))
+        };
+        w[0] == JMP && long(1, [w[1], w[2], w[3], w[4]])
+            || w[0] == 0x0f && w[1] & 0xf0 == 0x80 && long(2, [w[2], w[3], w[4], w[5]])
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const SITE: usize = 0x40_1000;
+
+    fn window(before: &[u8], after: &[u8]) -> Window {
+        let mut w = Window {
+            before: [0x90; BEFORE],
+            after: [0x90; AFTER],
+        };
+        w.before[BEFORE - before.len()..].copy_from_slice(before);
+        w.after[..after.len()].copy_from_slice(after);
+        w
+    }
+
+    #[test]
+    fn the_number_before_is_replaced() {
+        let w = window(&[0xb8, 39, 0, 0, 0], &[]);
+        assert_eq!(w.shape(SITE, 39), Some(Shape::Before(5)));
+        let w = window(&[0x48, 0xc7, 0xc0, 1, 1, 0, 0], &[]);
+        assert_eq!(w.shape(SITE, 257), Some(Shape::Before(7)));
+        // Another number than the call had is some other instruction's.
+        assert_ne!(w.shape(SITE, 40), Some(Shape::Before(7)));
+    }
+
+    #[test]
+    fn what_follows_runs_elsewhere() {
+        // cmp $-4096, %rax
+        let cmp = [0x48, 0x3d, 0x00, 0xf0, 0xff, 0xff];
+        let w = window(&[], &cmp);
+        assert_eq!(w.shape(SITE, 0), Some(Shape::After(6)));
+        let tail = w.tail(SITE, 0x50_0000).unwrap();
+        assert_eq!(tail[..6], cmp);
+        assert_eq!(tail[6..], jump(0x50_0006, SITE + 8).unwrap());
+    }
+
+    #[test]
+    fn branches_keep_their_targets() {
+        // test %eax, %eax; js +0x10
+        let w = window(&[], &[0x85, 0xc0, 0x78, 0x10]);
+        assert_eq!(w.shape(SITE, 0), Some(Shape::After(4)));
+        let tail = w.tail(SITE, 0x50_0000).unwrap();
+        assert_eq!(tail[..4], [0x85, 0xc0, 0x0f, 0x88]);
+        assert_eq!(tail[4..8], rel32(0x50_0008, SITE + 6 + 0x10).unwrap());
+        assert_eq!(tail[8..], jump(0x50_0008, SITE + 6).unwrap());
+        // jmp -0x40
+        let w = window(&[], &[0xeb, 0xc0, 0xcc, 0xcc]);
+        assert_eq!(w.shape(SITE, 0), Some(Shape::After(3)));
+        let tail = w.tail(SITE, 0x50_0000).unwrap();
+        assert_eq!(tail, jump(0x50_0000, SITE + 4 - 0x40).unwrap());
+    }
+
+    #[test]
+    fn a_return_needs_padding_behind_it() {
+        let w = window(&[], &[0xc3, 0x66, 0x90]);
+        assert_eq!(w.shape(SITE, 0), Some(Shape::After(3)));
+        assert_eq!(w.tail(SITE, 0x50_0000).unwrap(), [0xc3]);
+        // The next function starts at once.
+        let w = window(&[], &[0xc3, 0x55, 0x48, 0x89, 0xe5]);
+        assert_eq!(w.shape(SITE, 0), None);
+    }
+
+    #[test]
+    fn what_depends_on_its_address_stays() {
+        for code in [
+            // mov 0x10(%rip), %rdx
+            &[0x48, 0x8b, 0x15, 0x10, 0, 0, 0][..],
+            // call
+            &[0xe8, 0, 0, 0, 0],
+            // jmp *%rax
+            &[0xff, 0xe0, 0x90],
+            // syscall
+            &[0x0f, 0x05, 0x90],
+            // jrcxz
+            &[0xe3, 0x10, 0x90],
+            // no instruction
+            &[0x06, 0x06, 0x06],
+        ] {
+            assert_eq!(window(&[], code).shape(SITE, 0), None, "{code:x?}");
+        }
+    }
+
+    #[test]
+    fn branches_into_the_window_are_seen() {
+        let base = 0x1000;
+        let site = base + 32;
+        let mut code = [0x90u8; 64];
+        assert!(!is_branch_target(&code, base, site));
+        // jmp to site + 2
+        code[10] = 0xeb;
+        code[11] = 22;
+        assert!(is_branch_target(&code, base, site));
+        // to the site itself is allowed
+        code[11] = 20;
+        assert!(!is_branch_target(&code, base, site));
+        // jne rel32 to site + 2
+        code[40..46].copy_from_slice(&[0x0f, 0x85, 0xf4, 0xff, 0xff, 0xff]);
+        assert!(is_branch_target(&code, base, site));
+    }
+
+    #[test]
+    fn jumps_reach_two_gigabytes() {
+        assert_eq!(jump(0x1000, 0x1005), Some([0xe9, 0, 0, 0, 0]));
+        assert_eq!(jump(0x1000, 0x1_8000_2000), None);
+    }
+}

@@ -1,6 +1,7 @@
 # Scripts of busybox's own shell and its applets.
 # needs: busybox
 # run: busybox sh
+# stderr: any
 echo "$0" | busybox sed 's|.*/||'
 busybox seq 5 | busybox awk '{ s += $1 } END { print s }'
 f() { local i=$1; while [ $i -gt 0 ]; do echo -n "$i "; i=$((i - 1)); done; echo; }

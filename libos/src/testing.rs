@@ -50,6 +50,9 @@ impl Platform for Mock {
     fn space_cpu(&self, _thread: ThreadId) -> (u64, u64) {
         (0, 0)
     }
+    fn space_peak(&self) -> u64 {
+        0
+    }
     fn random(&self, buf: &mut [u8]) {
         for (i, b) in buf.iter_mut().enumerate() {
             *b = (self.now(Clock::Monotonic) as usize * 31 + i * 17) as u8;

@@ -3,6 +3,7 @@
 use super::vma::{Memory, VmFlags};
 use super::{Backing, Limits, MapExtra, MapRequest, page_up};
 use crate::abi::raw::general::*;
+use crate::ipc::sysv::shm;
 use crate::process::creds::CAP_IPC_LOCK;
 use crate::process::task::RLIMIT_MEMLOCK;
 use crate::{Errno, Result, SysResult, Task};
@@ -291,8 +292,10 @@ pub fn sys_remap_file_pages(
     let mut found: Option<(Backing, Prot, bool)> = None;
     let mut fits = true;
     let mut reached = start;
+    let mut whole = 0;
     let mm = t.mm();
     mm.walk(start, end, |v, a, b| {
+        whole += usize::from((a, b) == (v.start, v.end));
         let backing = match (&v.file, &v.memory) {
             _ if !v.shared() => None,
             (Some(file), _) => Some(Backing::File {
@@ -320,6 +323,13 @@ pub fn sys_remap_file_pages(
     let Some((backing, prot, locked)) = found.filter(|_| fits && reached == end) else {
         return Err(Errno::EINVAL);
     };
+    if let Backing::File { file, .. } = &backing
+        && shm::goes_with(file, whole + 1)
+    {
+        // The old mapping goes first, and a removed segment with it.
+        mm.unmap(start, size)?;
+        return Err(Errno::EINVAL);
+    }
     let request = MapRequest {
         addr: start,
         len: size,

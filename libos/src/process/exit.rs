@@ -86,6 +86,7 @@ pub(super) fn exit_task(t: &Arc<Task>) {
     kernel().tasks.lock().remove(&t.tid);
     close_files(t);
     if last {
+        p.peak_gone.fetch_max(pal().space_peak(), Ordering::Relaxed);
         end_process(t, &p, status);
     } else {
         drop(t.set_mm(Mm::new()));
@@ -209,6 +210,7 @@ pub(super) fn reap(parent: &Process, p: &Arc<Process>) {
         sum.0 += own.0 + kids.0;
         sum.1 += own.1 + kids.1;
     }
+    parent.peak_children.fetch_max(p.peak(), Ordering::Relaxed);
     parent.rel.lock().children.retain(|c| !Arc::ptr_eq(c, p));
     forget(p);
 }

@@ -13,7 +13,7 @@ use alloc::vec::Vec;
 use bastide_base::sync::Mutex;
 use bastide_base::token;
 use bastide_pal::{Context, Spawn, Start, ThreadId};
-use core::sync::atomic::{AtomicBool, AtomicI32, AtomicU32, AtomicUsize, Ordering};
+use core::sync::atomic::{AtomicBool, AtomicI32, AtomicU32, AtomicU64, AtomicUsize, Ordering};
 use zerocopy::{FromBytes, IntoBytes};
 
 /// One more than the largest process id that there can be.
@@ -102,6 +102,8 @@ fn new_process(pid: i32, o: Origin<'_>) -> Arc<Process> {
         started: crate::time::boottime(),
         cpu_gone: Mutex::default(),
         cpu_children: Mutex::default(),
+        peak_gone: AtomicU64::new(0),
+        peak_children: AtomicU64::new(0),
         sem_undo: Mutex::new(crate::ipc::sysv::sem::UndoList::new()),
         dumpable: AtomicI32::new(1),
         death_signal: AtomicI32::new(0),

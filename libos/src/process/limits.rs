@@ -4,7 +4,7 @@ use super::creds::{CAP_SYS_RESOURCE, Creds};
 use super::task::{RLIMIT_NOFILE, Task};
 use super::{Process, find_process};
 use crate::user::{self, UserAddr};
-use crate::{Errno, Result, SysResult, time};
+use crate::{Errno, Result, SysResult, pal, time};
 use alloc::sync::Arc;
 use core::sync::atomic::Ordering;
 use zerocopy::{FromBytes, Immutable, IntoBytes};
@@ -46,6 +46,14 @@ fn timeval(ns: u64) -> [i64; 2] {
     ]
 }
 
+impl Process {
+    /// Of a process that has ended: the most resident memory that it or a descendant had, bytes.
+    pub fn peak(&self) -> u64 {
+        let own = self.peak_gone.load(Ordering::Relaxed);
+        own.max(self.peak_children.load(Ordering::Relaxed))
+    }
+}
+
 impl Rusage {
     fn of_times((user, system): (u64, u64)) -> Self {
         Rusage {
@@ -58,7 +66,10 @@ impl Rusage {
     /// A process that has ended and its descendants that it waited for.
     pub fn of_gone(p: &Process) -> Self {
         let (own, kids) = (*p.cpu_gone.lock(), *p.cpu_children.lock());
-        Self::of_times((own.0 + kids.0, own.1 + kids.1))
+        Self {
+            maxrss: (p.peak() / 1024) as i64,
+            ..Self::of_times((own.0 + kids.0, own.1 + kids.1))
+        }
     }
 }
 
@@ -71,8 +82,11 @@ pub fn sys_getrusage(t: &Arc<Task>, who: i32, out: UserAddr) -> SysResult {
         1 => Rusage::of_times(time::thread_cpu(t)),
         _ => return Err(Errno::EINVAL),
     };
+    let children = p.peak_children.load(Ordering::Relaxed);
+    r.maxrss = (children / 1024) as i64;
     if who >= 0 {
-        r.maxrss = (t.mm().resident_bytes(false).0 / 1024) as i64;
+        let peak = t.mm().resident_bytes(false).0.max(pal().space_peak());
+        r.maxrss = (peak / 1024) as i64;
         r.minflt = t.faults.load(Ordering::Relaxed) as i64;
         r.nvcsw = t.switches.load(Ordering::Relaxed) as i64;
     }

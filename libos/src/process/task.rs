@@ -303,6 +303,10 @@ pub struct Process {
     /// CPU time (user, system) in an address space that is gone, and of children waited for.
     pub cpu_gone: Mutex<(u64, u64)>,
     pub cpu_children: Mutex<(u64, u64)>,
+    /// The most resident memory in bytes of an address space that is gone, and of a child waited
+    /// for.
+    pub peak_gone: AtomicU64,
+    pub peak_children: AtomicU64,
     /// Semaphore operations to undo; shared by `CLONE_SYSVSEM`.
     pub sem_undo: Mutex<Arc<crate::ipc::sysv::sem::UndoList>>,
     pub dumpable: AtomicI32,

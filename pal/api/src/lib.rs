@@ -63,6 +63,9 @@ pub trait Platform {
     /// CPU time (user, system) in nanoseconds of all threads, gone ones too, of the address space
     /// that `thread` runs in; 0 if it is gone.
     fn space_cpu(&self, thread: ThreadId) -> (u64, u64);
+    /// The most memory in bytes that the calling thread's address space has had at a time, as far
+    /// as the platform knows; some of the kernel's may be counted.
+    fn space_peak(&self) -> u64;
     /// Fills `buf` with random bytes fit for keys.
     fn random(&self, buf: &mut [u8]);
     /// Number of the CPU the caller runs on.

@@ -99,6 +99,7 @@ pub const CALLS: &[(&str, &str)] = &[
     ("now", "lc"),
     ("thread_cpu", "lc"),
     ("space_cpu", "lc"),
+    ("space_peak", "lc"),
     ("random", "c"),
     ("cpu", "c"),
     ("cpus", "lc"),

@@ -46,6 +46,9 @@ impl Platform for Hostile {
         let n = self.number("space_cpu", 1000);
         (n, n)
     }
+    fn space_peak(&self) -> u64 {
+        self.number("space_peak", 1 << 20)
+    }
     fn random(&self, buf: &mut [u8]) {
         let a = [buf.as_mut_ptr() as usize, buf.len(), 0, 0, 0, 0];
         call(libc::SYS_getrandom, a).expect("random bytes");

@@ -42,6 +42,27 @@ int main(void) {
 	printf(" remove %d", shmctl(shm, IPC_RMID, NULL));
 	printf(" %d\n", semctl(sem, 0, IPC_RMID));
 
+	// Another part of a removed segment cannot be shown in the place of its last mapping.
+	for (int attached = 2; attached > 0; attached--) {
+		shm = shmget(IPC_PRIVATE, 8192, IPC_CREAT | 0600);
+		char *first = shmat(shm, NULL, 0), *second = attached > 1 ? shmat(shm, NULL, 0) : NULL;
+		first[4096] = 'x';
+		shmctl(shm, IPC_RMID, NULL);
+		printf("remap part %d", remap_file_pages(first, 4096, 0, 1, 0));
+		printf(" shows %c", first[0]);
+		int failed = FAILS(remap_file_pages(first, 8192, 0, 0, 0), EINVAL);
+		printf(" parts %d", failed);
+		shmdt(first);
+		if (second) printf(" second %c", second[4096]), shmdt(second);
+		shm = shmget(IPC_PRIVATE, 4096, IPC_CREAT | 0600);
+		first = shmat(shm, NULL, 0);
+		second = attached > 1 ? shmat(shm, NULL, 0) : NULL;
+		shmctl(shm, IPC_RMID, NULL);
+		failed = FAILS(remap_file_pages(first, 4096, 0, 0, 0), EINVAL);
+		printf(" whole fails %d gone %d\n", failed, FAILS(shmctl(shm, IPC_STAT, &ds), EINVAL));
+		if (second) shmdt(first), shmdt(second);
+	}
+
 	int queue = msgget(IPC_PRIVATE, IPC_CREAT | 0600);
 	struct { long type; char text[16]; } out = {2, "second"}, in;
 	printf("msgsnd %d", msgsnd(queue, &out, 7, 0));

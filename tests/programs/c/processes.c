@@ -12,6 +12,7 @@
 #include <string.h>
 #include <sys/prctl.h>
 #include <sys/resource.h>
+#include <sys/uio.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -139,9 +140,42 @@ int main(int argc, char **argv) {
 	pid = wait(&status);
 	report(pid > 0 ? "orphan" : "no orphan", status);
 
+	// A new child's memory can be read before it has run.
+	int readable = 0, copied = 0;
+	for (int i = 0; i < 50; i++) {
+		global = i;
+		if (pipe(pipes)) return 1;
+		if (!(pid = fork())) {
+			char byte;
+			_exit(read(pipes[0], &byte, 1) != 1);
+		}
+		struct iovec here = {&copied, sizeof copied}, there = {&global, sizeof global};
+		readable += process_vm_readv(pid, &here, 1, &there, 1, 0) == sizeof global && copied == i;
+		if (write(pipes[1], "x", 1) != 1) return 1;
+		waitpid(pid, &status, 0);
+		close(pipes[0]);
+		close(pipes[1]);
+	}
+	printf("readable %d\n", readable);
+
 	struct rusage usage;
 	printf("rusage %d", getrusage(RUSAGE_CHILDREN, &usage));
-	printf(" %d\n", usage.ru_utime.tv_sec < 5);
+	printf(" %d small %d", usage.ru_utime.tv_sec < 5, usage.ru_maxrss < 40 << 10);
+	if (!(pid = fork())) {
+		if (fork()) _exit(wait(NULL) < 0);
+		size_t size = 100 << 20;
+		volatile char *memory = malloc(size);
+		for (size_t i = 0; i < size; i += 4096) memory[i] = 1;
+		free((void *)memory);
+		getrusage(RUSAGE_SELF, &usage);
+		_exit(usage.ru_maxrss < 100 << 10);
+	}
+	getrusage(RUSAGE_CHILDREN, &usage);
+	printf(" unwaited %d", usage.ru_maxrss < 40 << 10);
+	waitpid(pid, &status, 0);
+	getrusage(RUSAGE_CHILDREN, &usage);
+	printf(" waited %d\n", usage.ru_maxrss >= 100 << 10 && usage.ru_maxrss < 140 << 10);
+	report("peak", status);
 	fflush(stdout);
 	execl(argv[0], argv[0], "child", "exec with threads", "1", NULL);
 	return 1;

@@ -136,6 +136,14 @@ impl FileOps for Attachment {
     }
 }
 
+/// The file is a removed segment's that goes when `references` to the file are dropped.
+pub fn goes_with(file: &File, references: usize) -> bool {
+    file.downcast::<Attachment>().is_some_and(|a| {
+        let removed = a.0.state.lock().perm.mode & SHM_DEST != 0;
+        removed && a.0.nattch() <= references
+    })
+}
+
 impl Drop for Attachment {
     fn drop(&mut self) {
         self.0.state.lock().dtime = now();

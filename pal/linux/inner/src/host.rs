@@ -37,13 +37,13 @@ core::arch::global_asm!(
     "bastide_poll_abort:",
     "mov rax, -4", // EINTR
     "ret",
-    // rdi flags, rsi stack, rdx tls, rcx block: the child starts at bastide_thread_start
+    // rdi flags, rsi stack, rdx where the host stores the child's id before it runs, rcx block: the
+    // child starts at bastide_thread_start
     ".globl bastide_host_clone",
     "bastide_host_clone:",
     "push rbx",
     "mov rbx, rcx",
-    "mov r8, rdx",
-    "xor edx, edx",
+    "xor r8d, r8d",
     "xor r10d, r10d",
     "mov eax, 56", // clone
     "syscall",
@@ -86,8 +86,7 @@ unsafe extern "C" {
         word: usize,
         notified: u32,
     ) -> isize;
-    pub(crate) fn bastide_host_clone(flags: usize, stack: usize, tls: usize, block: usize)
-    -> isize;
+    pub(crate) fn bastide_host_clone(flags: usize, stack: usize, id: usize, block: usize) -> isize;
     pub(crate) fn bastide_host_exit(used: usize) -> !;
     pub(crate) static bastide_host_sigreturn: u8;
     static bastide_host_start: u8;

@@ -23,13 +23,19 @@ fn clock_gettime(id: isize) -> Option<u64> {
 const RUSAGE_SELF: usize = 0;
 const RUSAGE_THREAD: usize = 1;
 
-/// CPU time (user, system) of the caller, or of its host process.
-fn rusage(who: usize) -> (u64, u64) {
+/// The host's `struct rusage` of the caller, or of its host process; zeros if it gives none.
+fn getrusage(who: usize) -> [i64; 18] {
     let mut r = [0i64; 18];
     // SAFETY: the host fills the local, a `struct rusage`.
-    if host::check(unsafe { host!(__NR_getrusage, who, r.as_mut_ptr()) }).is_err() {
-        return (0, 0);
+    match host::check(unsafe { host!(__NR_getrusage, who, r.as_mut_ptr()) }) {
+        Ok(_) => r,
+        Err(_) => [0; 18],
     }
+}
+
+/// CPU time (user, system) of the caller, or of its host process.
+fn rusage(who: usize) -> (u64, u64) {
+    let r = getrusage(who);
     let nanos = |s: i64, us: i64| {
         (s.max(0) as u64)
             .saturating_mul(1_000_000_000)
@@ -84,6 +90,11 @@ impl Platform for LinuxPal {
             // The host tells other processes only the sum.
             Some(tgid) => (clock_gettime((!(tgid as isize) << 3) | 2).unwrap_or(0), 0),
         }
+    }
+
+    fn space_peak(&self) -> u64 {
+        let [_, _, _, _, kib, ..] = getrusage(RUSAGE_SELF);
+        (kib.max(0) as u64).saturating_mul(1024)
     }
 
     fn random(&self, buf: &mut [u8]) {

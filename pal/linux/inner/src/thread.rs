@@ -73,10 +73,20 @@ const PROCESS: u32 = g::CLONE_FS | g::CLONE_FILES | g::CLONE_PARENT | 17;
 fn clone(flags: u32, b: &mut Block) -> Result<ThreadId> {
     b.new_process = u32::from(flags & g::CLONE_VM == 0);
     let (frame, this) = (b.frame, b.this);
+    let group = if b.new_process == 0 {
+        block().tgid.load(Ordering::Relaxed)
+    } else {
+        0
+    };
+    b.tgid.store(group, Ordering::Relaxed);
+    let id = &raw const b.tid as usize;
     // Until the child has its own trap stack no trap may reach it.
     let mask = trap::set_mask(!0);
-    // SAFETY: the child runs on the slot's own kernel stack, from its frame down.
-    let r = unsafe { host::bastide_host_clone(flags as usize, frame, 0, this) };
+    // SAFETY: the child runs on the slot's own kernel stack, from its frame down; the host stores
+    // its id in the slot's block.
+    let r = unsafe {
+        host::bastide_host_clone((flags | g::CLONE_PARENT_SETTID) as usize, frame, id, this)
+    };
     trap::set_mask(mask);
     match host::check(r) {
         Ok(tid) => Ok(ThreadId(tid as u32)),
@@ -315,6 +325,10 @@ pub(crate) fn group_of(tid: u32) -> Option<u32> {
         .find_map(|i| {
             // SAFETY: a slot in use has been set up; only atomics are read.
             let b = unsafe { &*slot_block(i) };
-            (b.tid.load(Ordering::Relaxed) == tid).then(|| b.tgid.load(Ordering::Relaxed))
+            (b.tid.load(Ordering::Relaxed) == tid).then(|| match b.tgid.load(Ordering::Relaxed) {
+                // A new process's first thread, which has not run yet.
+                0 => tid,
+                tgid => tgid,
+            })
         })
 }

@@ -10,7 +10,9 @@ use std::process::Command;
 
 /// Makes the cluster where there is none, and becomes the server.
 const SCRIPT: &str = "set -e
-data=/dev/shm/bastide-postgres-$2
+# gVisor lets only root write there; all that it writes is in memory.
+dir=/dev/shm; [ -w $dir ] || dir=/tmp
+data=$dir/bastide-postgres-$2
 trap 'rm -rf $data' EXIT
 $1/initdb --auth=trust --no-sync --username=postgres --pgdata=$data
 $1/postgres -D $data -p $2 -c listen_addresses=127.0.0.1 -c unix_socket_directories= &

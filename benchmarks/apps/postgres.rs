@@ -47,8 +47,9 @@ pub fn jobs() -> Vec<Job> {
         let programs = programs().ok_or("PostgreSQL is gone")?;
         let port = free_port();
         let mut command = side.command("/usr/bin/setpriv", &dir);
-        // It does not run as root.
+        // It does not run as root; and who changes its user forgets to end with its parent.
         command.args(["--reuid=postgres", "--regid=postgres", "--clear-groups"]);
+        command.arg("--pdeathsig=TERM");
         command.args(["/bin/bash", "-c", SCRIPT, "postgres"]);
         command.arg(programs).arg(port.to_string());
         let ready = || run(client("pg_isready", port, &dir), None).is_ok();

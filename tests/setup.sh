@@ -6,6 +6,7 @@ packages=(
 	bash bc binutils busybox-static coreutils default-jdk-headless findutils g++ gcc git golang-go
 	less libc6-dev make mawk musl-tools nodejs perl procps python3 tar tmux xxd xz-utils zstd
 	apache2 caddy gunicorn haproxy nginx-light
+	mariadb-server memcached postgresql-15 redis-server redis-tools sqlite3 sysbench
 )
 missing=()
 for package in "${packages[@]}"; do

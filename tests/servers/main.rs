@@ -7,13 +7,18 @@
 
 mod apache;
 mod caddy;
+mod data;
 mod go;
 mod gunicorn;
 mod haproxy;
 mod java;
 mod many;
+mod mariadb;
+mod memcached;
 mod nginx;
 mod node;
+mod postgresql;
+mod redis;
 mod trouble;
 mod web;
 
@@ -31,8 +36,12 @@ const TESTS: &[&[Test]] = &[
     haproxy::TESTS,
     java::TESTS,
     many::TESTS,
+    mariadb::TESTS,
+    memcached::TESTS,
     nginx::TESTS,
     node::TESTS,
+    postgresql::TESTS,
+    redis::TESTS,
     trouble::TESTS,
 ];
 

@@ -146,7 +146,12 @@ fn announce(p: &Arc<Process>, status: i32) {
     };
     let kernel_init = kernel().config.init && parent.pid == 1;
     if kernel_init || exit_signal == SIGCHLD && ignores_children(&parent) {
-        reap(&parent, p);
+        if kernel_init {
+            reap(&parent, p);
+        } else {
+            // Nobody waited for it: its times are nobody's.
+            disown(&parent, p);
+        }
         parent.child_events.wake_all(POLLALL);
         if kernel_init {
             return;
@@ -210,7 +215,12 @@ pub(super) fn reap(parent: &Process, p: &Arc<Process>) {
         sum.0 += own.0 + kids.0;
         sum.1 += own.1 + kids.1;
     }
-    parent.peak_children.fetch_max(p.peak(), Ordering::Relaxed);
+    let peak = p.peak();
+    parent.peak_children.fetch_max(peak, Ordering::Relaxed);
+    disown(parent, p);
+}
+
+fn disown(parent: &Process, p: &Arc<Process>) {
     parent.rel.lock().children.retain(|c| !Arc::ptr_eq(c, p));
     forget(p);
 }

@@ -13,6 +13,9 @@ pub struct Park {
     pub state: AtomicU32,
     /// The thread to interrupt when it sleeps in a host call; the platform's business.
     pub thread: AtomicU64,
+    /// Who gave the last permit, and when; whether waiting awake pays: the platform's business too.
+    pub waker: AtomicU64,
+    pub credit: AtomicU32,
 }
 
 /// The values of [`Park::state`].
@@ -35,6 +38,8 @@ impl Park {
         Park {
             state: AtomicU32::new(0),
             thread: AtomicU64::new(0),
+            waker: AtomicU64::new(0),
+            credit: AtomicU32::new(0),
         }
     }
 

@@ -1,6 +1,6 @@
 //! The ratios as a picture: a bar for each row from 1 to its ratio, on a logarithmic scale.
 
-use crate::job::Target;
+use crate::job::{Target, Unit};
 use crate::report::{Line, Report};
 use std::fmt::Write;
 
@@ -23,6 +23,8 @@ pub fn svg(report: &Report) -> String {
     let lines: Vec<_> = report
         .rows
         .iter()
+        // Of memory the difference counts, which has no place on this scale.
+        .filter(|line| line.unit != Unit::Mebibytes)
         .filter_map(|line| Some((line, *line.ratios.get("bastide")?)))
         .collect();
     let bottom = TOP + lines.len() * LINE;

@@ -45,7 +45,10 @@ pub fn publish(report: &Report) -> Result<(), String> {
         .ok_or("README.md lost its mark for the end of results")?;
     write(
         &file,
-        &format!("{before}{BEGIN}\n{}\n{END}{after}", report.markdown()),
+        &format!(
+            "{before}{BEGIN}\n![ratios](ratios.svg)\n\n{}\n{END}{after}",
+            report.markdown()
+        ),
     )
 }
 

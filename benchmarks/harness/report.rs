@@ -90,6 +90,17 @@ impl Line {
     }
 }
 
+impl Line {
+    /// The ratio; of memory, of which Bastide itself takes a fixed part, the difference.
+    fn beside_native(&self, side: &str) -> Option<String> {
+        let median = |side: &str| self.sides.get(side).map(|measured| measured.median);
+        Some(match self.unit {
+            Unit::Mebibytes => format!("{:+.1} MiB", median(side)? - median("native")?),
+            _ => format!("{:.2}", self.ratios.get(side)?),
+        })
+    }
+}
+
 impl Report {
     /// The table's cells, headings first.
     fn cells(&self) -> Vec<Vec<String>> {
@@ -115,11 +126,7 @@ impl Report {
                     None => cells.extend(["–", ""].map(String::from)),
                 }
             }
-            let ratio = |side: &str| {
-                line.ratios
-                    .get(side)
-                    .map_or_else(String::new, |r| format!("{r:.2}"))
-            };
+            let ratio = |side: &str| line.beside_native(side).unwrap_or_default();
             cells.push(ratio("bastide"));
             cells.push(line.target.map_or_else(String::new, target));
             let met = line.met.map_or("", |met| if met { "yes" } else { "NO" });

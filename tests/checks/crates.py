@@ -28,7 +28,7 @@ MAY_USE = {
     "bastide-outer": {"bastide-pal", "bastide-pal-linux"},
     "bastide-image": {"bastide-base", "bastide-libos", "bastide-pal", "bastide-pal-linux"},
     "bastide-manifest": {"bastide-pal"},
-    "bastide": {"bastide-manifest", "bastide-outer", "bastide-pal"},
+    "bastide": {"bastide-manifest", "bastide-outer", "bastide-pal", "bastide-volume"},
     "bastide-tests": set(),
     "bastide-benchmarks": {"bastide-tests"},
 }

@@ -7,6 +7,7 @@ mod left_behind;
 mod options;
 mod signals;
 mod terminal;
+mod volume;
 mod withheld;
 
 use bastide_tests::{Outcome, bastide, command, run};

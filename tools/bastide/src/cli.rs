@@ -1,5 +1,6 @@
 //! The command line.
 
+use crate::volume::cli::VolumeVerb;
 use bastide_manifest::{LOG_LEVELS, User};
 use clap::{Args, Parser, Subcommand, builder::PossibleValuesParser};
 use std::ffi::OsString;
@@ -14,6 +15,7 @@ Examples:
   bastide run --trace -- ls /                  shows every system call
   bastide check my.toml                        finds mistakes without running
   bastide doctor                               says what this machine can do
+  bastide volume create v --size 1G --passphrase   an encrypted file system in one file
 "
     };
 }
@@ -59,6 +61,8 @@ Examples:
         #[arg(long)]
         host_calls: bool,
     },
+    #[command(subcommand)]
+    Volume(Box<VolumeVerb>),
 }
 
 /// Runs a program: the one a manifest describes, or the one after `--`

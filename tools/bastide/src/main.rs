@@ -9,6 +9,7 @@ mod host;
 mod options;
 mod run;
 mod users;
+mod volume;
 
 use clap::Parser;
 use std::io::Write;
@@ -34,6 +35,7 @@ fn main() -> ExitCode {
         cli::Verb::Run(options) => run::run(&options),
         cli::Verb::Check { manifests } => check::check(&manifests),
         cli::Verb::Doctor { host_calls } => doctor::doctor(host_calls),
+        cli::Verb::Volume(verb) => volume::volume(&verb),
     };
     result.unwrap_or_else(|error| {
         say(error);

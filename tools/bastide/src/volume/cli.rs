@@ -1,0 +1,140 @@
+//! The command line of `bastide volume`.
+
+use clap::{Args, Subcommand};
+use std::path::PathBuf;
+
+/// Makes and looks into sealed volumes: encrypted file systems in one file each
+///
+/// The host sees the file's length and when it is written, and nothing of names, sizes or contents.
+/// What it alters is an error, never other data.
+#[derive(Subcommand, Debug)]
+#[command(after_help = "\
+Examples:
+  head -c 32 /dev/urandom > key
+  bastide volume create data.vol --size 1G --key-file key
+  bastide volume import data.vol ./site --key-file key
+  bastide volume ls data.vol / -l --key-file key
+  bastide volume fsck data.vol --key-file key
+")]
+pub enum VolumeVerb {
+    /// Makes an empty volume
+    Create {
+        #[command(flatten)]
+        access: Access,
+        /// How large it may get: bytes, or with K, M, G or T
+        #[arg(long, value_parser = bastide_manifest::parse_size)]
+        size: u64,
+    },
+    /// Says what a volume is; without a key, only what anybody may know
+    Info {
+        #[command(flatten)]
+        access: Access,
+    },
+    /// Lists a directory
+    Ls {
+        #[command(flatten)]
+        access: Access,
+        /// In the volume
+        #[arg(default_value = "/")]
+        path: PathBuf,
+        /// With modes, owners, sizes and times
+        #[arg(short, long)]
+        long: bool,
+    },
+    /// Writes a file's contents to standard output
+    Cat {
+        #[command(flatten)]
+        access: Access,
+        /// In the volume
+        path: PathBuf,
+    },
+    /// Copies a host file into the volume
+    Put {
+        #[command(flatten)]
+        access: Access,
+        /// On the host
+        source: PathBuf,
+        /// In the volume: the new file, or a directory for it
+        path: PathBuf,
+    },
+    /// Copies a file of the volume to the host
+    Get {
+        #[command(flatten)]
+        access: Access,
+        /// In the volume
+        path: PathBuf,
+        /// On the host: the new file, or a directory for it
+        target: PathBuf,
+    },
+    /// Copies a host directory's contents into the volume: owners, modes, links, attributes, times
+    Import {
+        #[command(flatten)]
+        access: Access,
+        /// On the host
+        dir: PathBuf,
+        /// The directory of the volume that gets the contents
+        #[arg(default_value = "/")]
+        path: PathBuf,
+    },
+    /// Copies a directory of the volume to an empty or new host directory
+    Export {
+        #[command(flatten)]
+        access: Access,
+        /// On the host
+        dir: PathBuf,
+        /// In the volume
+        #[arg(default_value = "/")]
+        path: PathBuf,
+    },
+    /// Checks every block, and that all that is said twice agrees
+    Fsck {
+        #[command(flatten)]
+        access: Access,
+    },
+    /// Makes the volume open with another key
+    ///
+    /// Only the header is written: the contents keep the volume's own secret. Who has the old key
+    /// and an older copy of the file can still open that copy.
+    Rekey {
+        #[command(flatten)]
+        access: Access,
+        #[command(flatten)]
+        new: NewKey,
+    },
+}
+
+/// A volume, and what opens it.
+#[derive(Args, Debug)]
+pub struct Access {
+    /// The file that holds the volume
+    #[arg(value_name = "VOLUME")]
+    pub volume: PathBuf,
+    /// Reads the key, 32 bytes, from this file
+    #[arg(long, value_name = "FILE", group = "key")]
+    pub key_file: Option<PathBuf>,
+    /// Takes the key, 64 hexadecimal digits, from this environment variable
+    #[arg(long, value_name = "NAME", group = "key")]
+    pub key_env: Option<String>,
+    /// Derives the key from a passphrase, asked for or read from standard input
+    #[arg(long, group = "key")]
+    pub passphrase: bool,
+    /// Remembers the volume's newest state in this file, and refuses an older one. Keep it where
+    /// who can replace the volume cannot replace it too
+    #[arg(long, value_name = "FILE")]
+    pub anchor: Option<PathBuf>,
+}
+
+/// The key that a volume shall have.
+#[derive(Args, Debug)]
+#[group(required = true, multiple = false)]
+pub struct NewKey {
+    /// Reads the new key, 32 bytes, from this file
+    #[arg(long, value_name = "FILE")]
+    pub new_key_file: Option<PathBuf>,
+    /// Takes the new key, 64 hexadecimal digits, from this environment variable
+    #[arg(long, value_name = "NAME")]
+    pub new_key_env: Option<String>,
+    /// Derives the new key from a passphrase, asked for or read from standard input
+    #[arg(long)]
+    pub new_passphrase: bool,
+}

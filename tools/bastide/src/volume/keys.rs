@@ -1,0 +1,196 @@
+//! Where keys come from.
+
+use super::cli::{Access, NewKey};
+use crate::Failure;
+use argon2::{Algorithm, Argon2, Params, Version};
+use bastide_volume::{Kdf, Key32};
+use rustix::termios::{LocalModes, OptionalActions, tcgetattr, tcsetattr};
+use std::io::{BufRead, IsTerminal, Write};
+use std::path::{Path, PathBuf};
+
+/// What a passphrase costs by default: about half a second, and 64 MiB.
+const COST: Kdf = Kdf::Argon2id {
+    memory: 64 * 1024,
+    passes: 3,
+    lanes: 1,
+};
+/// The most that a volume's header may make us spend; it is not authenticated before the key is.
+const MEMORY_MOST: u32 = 4 * 1024 * 1024;
+const PASSES_MOST: u32 = 64;
+
+/// A source of keys. Others, such as keys that are released to an attested enclave, come here.
+pub trait KeySource {
+    /// How a new volume's key is made from what this source has.
+    fn kdf(&self) -> Kdf;
+    /// The key, for a volume with this derivation and salt. `new` asks a person twice.
+    fn key(&self, kdf: Kdf, salt: &[u8; 32], new: bool) -> Result<Key32, Failure>;
+}
+
+/// A file of 32 bytes.
+struct File(PathBuf);
+/// An environment variable of 64 hexadecimal digits.
+struct Env(String);
+/// What a person types.
+struct Passphrase;
+
+impl Access {
+    /// The source that was named, if one was.
+    pub fn key(&self) -> Option<Box<dyn KeySource>> {
+        source(&self.key_file, &self.key_env, self.passphrase)
+    }
+
+    /// The source that was named.
+    pub fn needed_key(&self) -> Result<Box<dyn KeySource>, Failure> {
+        self.key().ok_or_else(|| {
+            Failure::new("no key\n  = help: give --key-file FILE, --key-env NAME or --passphrase")
+        })
+    }
+}
+
+impl NewKey {
+    /// The source that was named.
+    pub fn key(&self) -> Option<Box<dyn KeySource>> {
+        source(&self.new_key_file, &self.new_key_env, self.new_passphrase)
+    }
+}
+
+fn source(
+    file: &Option<PathBuf>,
+    env: &Option<String>,
+    passphrase: bool,
+) -> Option<Box<dyn KeySource>> {
+    match (file, env) {
+        (Some(path), _) => Some(Box::new(File(path.clone()))),
+        (_, Some(name)) => Some(Box::new(Env(name.clone()))),
+        _ if passphrase => Some(Box::new(Passphrase)),
+        _ => None,
+    }
+}
+
+/// A key that is kept as it is does not open a volume whose key is a passphrase's.
+fn as_it_is(kdf: Kdf) -> Result<(), Failure> {
+    match kdf {
+        Kdf::Key => Ok(()),
+        Kdf::Argon2id { .. } => Err(Failure::new(
+            "this volume is opened by a passphrase\n  = help: give --passphrase",
+        )),
+    }
+}
+
+impl KeySource for File {
+    fn kdf(&self) -> Kdf {
+        Kdf::Key
+    }
+
+    fn key(&self, kdf: Kdf, _: &[u8; 32], _: bool) -> Result<Key32, Failure> {
+        as_it_is(kdf)?;
+        read_key_file(&self.0)
+    }
+}
+
+fn read_key_file(path: &Path) -> Result<Key32, Failure> {
+    let bytes = std::fs::read(path)
+        .map_err(|e| Failure::new(format!("cannot read the key file {}: {e}", path.display())))?;
+    let len = bytes.len();
+    bytes.try_into().map(Key32::new).map_err(|_| {
+        Failure::new(format!(
+            "the key file {} has {len} bytes, and a key has 32\n  = help: make one with \
+             `head -c 32 /dev/urandom > FILE`",
+            path.display()
+        ))
+    })
+}
+
+impl KeySource for Env {
+    fn kdf(&self) -> Kdf {
+        Kdf::Key
+    }
+
+    fn key(&self, kdf: Kdf, _: &[u8; 32], _: bool) -> Result<Key32, Failure> {
+        as_it_is(kdf)?;
+        let name = &self.0;
+        let text = std::env::var(name)
+            .map_err(|_| Failure::new(format!("the environment variable {name} is not set")))?;
+        hex(&text).map(Key32::new).ok_or_else(|| {
+            Failure::new(format!(
+                "the environment variable {name} does not hold 64 hexadecimal digits"
+            ))
+        })
+    }
+}
+
+/// `2 N` hexadecimal digits.
+pub fn hex<const N: usize>(text: &str) -> Option<[u8; N]> {
+    let text = text.trim().as_bytes();
+    if text.len() != 2 * N {
+        return None;
+    }
+    let mut out = [0; N];
+    for (byte, pair) in out.iter_mut().zip(text.chunks(2)) {
+        let mut digits = pair.iter().map(|c| char::from(*c).to_digit(16));
+        *byte = (digits.next()?? << 4 | digits.next()??) as u8;
+    }
+    Some(out)
+}
+
+impl KeySource for Passphrase {
+    fn kdf(&self) -> Kdf {
+        COST
+    }
+
+    fn key(&self, kdf: Kdf, salt: &[u8; 32], new: bool) -> Result<Key32, Failure> {
+        let Kdf::Argon2id {
+            memory,
+            passes,
+            lanes,
+        } = kdf
+        else {
+            let text = "this volume is opened by a key, not by a passphrase\n  = help: give \
+                        --key-file FILE or --key-env NAME";
+            return Err(Failure::new(text));
+        };
+        if memory > MEMORY_MOST || passes > PASSES_MOST {
+            return Err(Failure::new(
+                "the volume's header asks for more work than any passphrase needs: it was altered",
+            ));
+        }
+        let text = ask("Passphrase: ")?;
+        if new && text.is_empty() {
+            return Err(Failure::new("the passphrase is empty"));
+        }
+        if new && std::io::stdin().is_terminal() && ask("Again: ")? != text {
+            return Err(Failure::new("the two are not the same"));
+        }
+        let mut key = Key32::new([0; 32]);
+        let params = Params::new(memory, passes, lanes, Some(32));
+        params
+            .and_then(|params| {
+                let argon = Argon2::new(Algorithm::Argon2id, Version::V0x13, params);
+                argon.hash_password_into(text.as_bytes(), salt, &mut *key)
+            })
+            .map_err(|e| Failure::new(format!("cannot derive the key: {e}")))?;
+        Ok(key)
+    }
+}
+
+/// Asks for a line, without showing what is typed. Without a terminal, reads one.
+fn ask(prompt: &str) -> Result<String, Failure> {
+    let stdin = std::io::stdin();
+    let silent = stdin.is_terminal().then(|| {
+        let _ = write!(std::io::stderr(), "{prompt}");
+        tcgetattr(&stdin).ok()
+    });
+    if let Some(Some(was)) = &silent {
+        let mut quiet = was.clone();
+        quiet.local_modes.remove(LocalModes::ECHO);
+        let _ = tcsetattr(&stdin, OptionalActions::Flush, &quiet);
+    }
+    let mut line = String::new();
+    let read = stdin.lock().read_line(&mut line);
+    if let Some(Some(was)) = &silent {
+        let _ = tcsetattr(&stdin, OptionalActions::Flush, was);
+        let _ = writeln!(std::io::stderr());
+    }
+    read.map_err(|e| Failure::new(format!("cannot read the passphrase: {e}")))?;
+    Ok(line.trim_end_matches(['\r', '\n']).to_owned())
+}

@@ -1,0 +1,176 @@
+//! `bastide volume`: makes and looks into sealed volumes.
+
+pub mod cli;
+mod copy;
+mod export;
+mod host;
+mod import;
+mod keys;
+mod path;
+mod show;
+
+use crate::{Failure, say};
+use bastide_volume::{Error, Header, Kdf, Options, Volume, new_salt};
+use cli::{Access, NewKey, VolumeVerb};
+use host::{AnchorFile, Host, HostFile};
+use indicatif::{ProgressBar, ProgressStyle};
+use std::fs::{File, OpenOptions, TryLockError};
+use std::path::Path;
+use std::process::ExitCode;
+
+/// Runs a verb.
+pub fn volume(verb: &VolumeVerb) -> Result<ExitCode, Failure> {
+    match verb {
+        VolumeVerb::Create { access, size } => create(access, *size)?,
+        VolumeVerb::Info { access } => show::info(access)?,
+        VolumeVerb::Ls { access, path, long } => {
+            show::ls(&mut open(access, true)?, path, *long)?;
+        }
+        VolumeVerb::Cat { access, path } => show::cat(&mut open(access, true)?, path)?,
+        VolumeVerb::Put {
+            access,
+            source,
+            path,
+        } => copy::put(&mut open(access, false)?, source, path)?,
+        VolumeVerb::Get {
+            access,
+            path,
+            target,
+        } => copy::get(&mut open(access, true)?, path, target)?,
+        VolumeVerb::Import { access, dir, path } => {
+            import::import(&mut open(access, false)?, dir, path)?;
+        }
+        VolumeVerb::Export { access, dir, path } => {
+            export::export(&mut open(access, true)?, dir, path)?;
+        }
+        VolumeVerb::Fsck { access } => return fsck(access),
+        VolumeVerb::Rekey { access, new } => rekey(access, new)?,
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+/// What went wrong with a volume, or with something in it.
+fn wrong(what: impl std::fmt::Display, error: Error) -> Failure {
+    Failure::new(format!("{what}: {error}"))
+}
+
+fn options(access: &Access, read_only: bool) -> Options {
+    let mut options = Options::new(Box::new(Host));
+    options.read_only = read_only;
+    if let Some(path) = &access.anchor {
+        options.anchor = Some(Box::new(AnchorFile(path.clone())));
+    }
+    options
+}
+
+/// Opens a volume's file, for nobody else at the same time unless all only read.
+fn open_file(path: &Path, read_only: bool) -> Result<File, Failure> {
+    let failed = |e| Failure::new(format!("cannot open {}: {e}", path.display()));
+    let opened = OpenOptions::new().read(true).write(!read_only).open(path);
+    let file = opened.map_err(failed)?;
+    let locked = match read_only {
+        true => file.try_lock_shared(),
+        false => file.try_lock(),
+    };
+    match locked {
+        Ok(()) => Ok(file),
+        Err(TryLockError::WouldBlock) => Err(Failure::new(format!(
+            "{} is in use by another process",
+            path.display()
+        ))),
+        Err(TryLockError::Error(e)) => Err(failed(e)),
+    }
+}
+
+/// Opens a volume.
+fn open(access: &Access, read_only: bool) -> Result<Volume, Failure> {
+    let source = access.needed_key()?;
+    let path = access.volume.display();
+    let device = HostFile(open_file(&access.volume, read_only)?);
+    // After a change of the key that was cut short, the copies may want different ones.
+    let copies = Header::copies(&device).map_err(|e| wrong(&path, e))?;
+    let header = copies
+        .first()
+        .ok_or_else(|| wrong(&path, Error::NotAVolume))?;
+    let key = source.key(header.kdf, &header.salt, false)?;
+    Volume::open(Box::new(device), &key, options(access, read_only)).map_err(|e| wrong(path, e))
+}
+
+fn create(access: &Access, size: u64) -> Result<(), Failure> {
+    let source = access.needed_key()?;
+    let path = &access.volume;
+    let salt = new_salt(&Host).map_err(|e| wrong(path.display(), e))?;
+    let kdf = source.kdf();
+    let key = source.key(kdf, &salt, true)?;
+    let made = OpenOptions::new()
+        .read(true)
+        .write(true)
+        .create_new(true)
+        .open(path);
+    let file = made.map_err(|e| {
+        let help = match e.kind() {
+            std::io::ErrorKind::AlreadyExists => {
+                "\n  = help: remove it first, or choose a new name"
+            }
+            _ => "",
+        };
+        Failure::new(format!("cannot make {}: {e}{help}", path.display()))
+    })?;
+    let options = options(access, false);
+    let made = Volume::create(
+        Box::new(HostFile(file)),
+        size,
+        &key,
+        kdf,
+        Some(salt),
+        options,
+    );
+    made.map(drop).map_err(|e| {
+        let _ = std::fs::remove_file(path);
+        wrong(path.display(), e)
+    })
+}
+
+fn rekey(access: &Access, new: &NewKey) -> Result<(), Failure> {
+    let mut volume = open(access, false)?;
+    let source = new.key().ok_or_else(|| Failure::new("no new key"))?;
+    let path = access.volume.display();
+    let salt = new_salt(&Host).map_err(|e| wrong(&path, e))?;
+    let kdf: Kdf = source.kdf();
+    let key = source.key(kdf, &salt, true)?;
+    (volume.rekey(&key, kdf, Some(salt))).map_err(|e| wrong(path, e))
+}
+
+fn fsck(access: &Access) -> Result<ExitCode, Failure> {
+    let mut volume = open(access, true)?;
+    let bar = progress("checking", 0, "{pos}/{len} blocks");
+    let report = volume
+        .fsck(true, &mut |done, all| {
+            bar.set_length(all);
+            bar.set_position(done);
+        })
+        .map_err(|e| wrong(access.volume.display(), e))?;
+    bar.finish_and_clear();
+    for problem in &report.problems {
+        say(problem);
+    }
+    println!(
+        "{}: {} files, {} directories, {} blocks in use, {} problems",
+        access.volume.display(),
+        report.files,
+        report.directories,
+        report.blocks,
+        report.problems.len()
+    );
+    Ok(ExitCode::from(u8::from(!report.problems.is_empty())))
+}
+
+/// A progress bar on standard error, if that is a terminal.
+fn progress(what: &str, len: u64, units: &str) -> ProgressBar {
+    let bar = ProgressBar::new(len).with_message(what.to_owned());
+    let template = format!("{{msg}} [{{bar:30}}] {units} {{eta}}");
+    if let Ok(style) = ProgressStyle::with_template(&template) {
+        bar.set_style(style.progress_chars("=> "));
+    }
+    bar
+}

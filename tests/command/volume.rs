@@ -68,7 +68,7 @@ fn a_tree_goes_in_and_comes_out() {
     let key = ["--key-file", "key"];
     let args = |args: &[&'static str]| [args, &key].concat();
     let said = good(&scratch, &args(&["import", "v", "in"]));
-    assert!(said.contains("310 files imported"), "{said}");
+    assert!(said.contains("309 files imported"), "{said}");
     assert!(good(&scratch, &args(&["fsck", "v"])).contains(" 0 problems"));
     assert_eq!(good(&scratch, &args(&["cat", "v", "/a/small"])), "hello\n");
     assert_eq!(
@@ -84,7 +84,7 @@ fn a_tree_goes_in_and_comes_out() {
     assert!(size < 8 << 20, "holes take no room: {size}");
 
     let said = good(&scratch, &args(&["export", "v", "out"]));
-    assert!(said.contains("310 files exported"), "{said}");
+    assert!(said.contains("309 files exported"), "{said}");
     let out = scratch.path().join("out");
     assert_eq!(tree(&out), tree(&dir));
     let times = "find . -printf '%p %T@ %u %g\\n' | sort; getfattr -R -d . 2>/dev/null || true";

@@ -105,4 +105,14 @@ fn stop_and_continue() {
     std::thread::sleep(Duration::from_millis(100));
     kill_process_group(pid, Signal::CONT).unwrap();
     assert_eq!(end(child), (Some(5), None));
+    // In the middle of a sleep, which the host makes it begin again.
+    let child = start(&[], "echo ready; sleep 1.5; exit 5");
+    let pid = Pid::from_child(&child);
+    for _ in 0..3 {
+        std::thread::sleep(Duration::from_millis(300));
+        kill_process_group(pid, Signal::STOP).unwrap();
+        std::thread::sleep(Duration::from_millis(100));
+        kill_process_group(pid, Signal::CONT).unwrap();
+    }
+    assert_eq!(end(child), (Some(5), None));
 }

@@ -125,6 +125,11 @@ pub const CALLS: &[(u32, &str, &str)] = &[
         "sched_setaffinity of the application",
     ),
     (g::__NR_getdents64, "getdents64", "host directories"),
+    (
+        g::__NR_restart_syscall,
+        "restart_syscall",
+        "go on sleeping after the host stopped and continued the thread",
+    ),
     (g::__NR_clock_gettime, "clock_gettime", "time"),
     (g::__NR_exit_group, "exit_group", "end of the enclave"),
     (

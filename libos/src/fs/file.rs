@@ -10,6 +10,7 @@ use crate::{Errno, Result, SysResult, Task};
 use alloc::sync::Arc;
 use alloc::vec::Vec;
 use bastide_base::sync::Mutex;
+use bastide_pal::HostFd;
 use core::any::Any;
 use core::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 
@@ -88,6 +89,11 @@ pub trait FileOps: Any + Send + Sync {
     /// As [`FileOps::poll`] on behalf of a task, where what is ready for one is not for another.
     fn poll_for(&self, _t: &Task, f: &File, table: Option<&mut PollTable>) -> Events {
         self.poll(f, table)
+    }
+    /// As [`FileOps::poll`], where the host has just been asked of the descriptor `fd` and said
+    /// `ready`; `None` if that does not settle it.
+    fn poll_knowing(&self, _fd: HostFd, _ready: Events) -> Option<Events> {
+        None
     }
     /// epoll can watch it (`epoll_ctl(2)` EPERM otherwise).
     fn pollable(&self) -> bool {

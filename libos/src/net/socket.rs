@@ -16,6 +16,7 @@ use alloc::{string::String, sync::Arc, vec::Vec};
 use bastide_abi::net::UCred;
 use bastide_abi::raw::net::*;
 use bastide_base::sync::Mutex;
+use bastide_pal::HostFd;
 use core::any::Any;
 use core::sync::atomic::{AtomicI32, AtomicU32, AtomicU64, AtomicUsize, Ordering};
 
@@ -396,6 +397,10 @@ pub trait Socket: Any + Send + Sync {
         false
     }
     fn poll(&self, table: Option<&mut PollTable>) -> Events;
+    /// As [`FileOps::poll_knowing`].
+    fn poll_knowing(&self, _fd: HostFd, _ready: Events) -> Option<Events> {
+        None
+    }
     fn ioctl(&self, _t: &Task, _request: u32, _arg: usize) -> SysResult {
         Err(Errno::ENOTTY)
     }
@@ -480,6 +485,10 @@ impl FileOps for SocketFile {
 
     fn poll(&self, _f: &File, table: Option<&mut PollTable>) -> Events {
         self.0.poll(table)
+    }
+
+    fn poll_knowing(&self, fd: HostFd, ready: Events) -> Option<Events> {
+        self.0.poll_knowing(fd, ready)
     }
 
     fn ioctl(&self, t: &Task, f: &File, request: u32, arg: usize) -> SysResult {

@@ -12,7 +12,7 @@ use alloc::collections::BTreeMap;
 use alloc::sync::{Arc, Weak};
 use alloc::vec::Vec;
 use bastide_base::sync::Mutex;
-use bastide_pal::HostFd;
+use bastide_pal::{HostFd, HostPoll};
 
 /// Events taken from the host at a time.
 const BATCH: usize = 64;
@@ -98,18 +98,20 @@ impl Hosts {
         }
     }
 
-    /// Moves the items of ready descriptors to the ready list.
-    pub fn take(&self, shared: &Shared) {
+    /// Moves the items of ready descriptors to the ready list, and tells what they are ready for.
+    pub fn take(&self, shared: &Shared) -> Fresh {
+        let mut fresh = Fresh::default();
         let mut inner = self.0.lock();
         let Some(set) = inner.set.as_ref().map(|s| s.0) else {
-            return;
+            return fresh;
         };
         // Enough rounds for every descriptor; a host that never ends would keep the lock.
         for _ in 0..=inner.items.len() / BATCH {
             let mut out = [(0, 0); BATCH];
             let n = pal().readiness_take(set, &mut out).unwrap_or(0).min(BATCH);
-            for &(_, cookie) in &out[..n] {
+            for &(events, cookie) in &out[..n] {
                 let fd = cookie as i32;
+                fresh.0.push((fd, events));
                 let items: Vec<Arc<Item>> = match inner.items.get(&fd) {
                     Some(list) => list.iter().filter_map(lives).collect(),
                     None => continue,
@@ -123,8 +125,58 @@ impl Hosts {
                 }
             }
             if n < BATCH {
-                return;
+                break;
             }
         }
+        fresh.0.sort_unstable();
+        fresh
+    }
+}
+
+/// What the host has just said of descriptors, as far as somebody watches for it.
+#[derive(Default)]
+pub struct Fresh(Vec<(i32, Events)>);
+
+impl Fresh {
+    /// What it said of one.
+    fn of(&self, fd: HostFd) -> Option<Events> {
+        let i = self.0.binary_search_by_key(&fd.0, |(n, _)| *n).ok()?;
+        Some(self.0[i].1)
+    }
+
+    /// What is known of items that stand for one host descriptor each; the host is asked about
+    /// the others together.
+    pub fn know(&self, items: &[Arc<Item>]) -> Vec<Option<(HostFd, Events)>> {
+        let mut polls: Vec<HostPoll> = Vec::new();
+        let single = |item: &Arc<Item>| match item.hosts.lock()[..] {
+            [(fd, _)] => Some(fd),
+            _ => None,
+        };
+        let mut known: Vec<Option<(HostFd, Events)>> = items
+            .iter()
+            .map(|item| {
+                let fd = single(item)?;
+                let said = self.of(fd);
+                if said.is_none() {
+                    polls.push(HostPoll {
+                        fd,
+                        events: item.wanted() as u16,
+                        revents: 0,
+                    });
+                }
+                Some((fd, said.unwrap_or(0)))
+            })
+            .collect();
+        if polls.is_empty() {
+            return known;
+        }
+        pal().poll_now(&mut polls);
+        let mut answers = polls.iter();
+        for (fd, events) in known.iter_mut().flatten() {
+            if self.of(*fd).is_none() {
+                *events = answers.next().map_or(0, |p| Events::from(p.revents));
+            }
+        }
+        known
     }
 }

@@ -25,12 +25,16 @@ use alloc::string::String;
 use alloc::sync::Arc;
 use alloc::vec::Vec;
 use bastide_base::sync::Mutex;
+use bastide_pal::HostFd;
 use core::any::Any;
 use core::fmt::Write;
 use core::sync::atomic::Ordering;
-use hosts::Hosts;
+use hosts::{Fresh, Hosts};
 use item::{EPOLLET, EPOLLEXCLUSIVE, EPOLLONESHOT, Item};
 use nest::Nest;
+
+/// Most items that are taken from the ready list before they are looked at.
+const TOGETHER: usize = 64;
 
 /// What items need of their set.
 struct Shared {
@@ -171,8 +175,14 @@ impl Epoll {
         item.retire();
     }
 
-    /// The item's events for a task, if it is still watched and anything wanted is there.
-    fn state(&self, t: Option<&Task>, item: &Arc<Item>) -> Option<Events> {
+    /// The item's events for a task, if it is still watched and anything wanted is there. `known`
+    /// is what the host has just said of its descriptor.
+    fn state(
+        &self,
+        t: Option<&Task>,
+        item: &Arc<Item>,
+        known: Option<(HostFd, Events)>,
+    ) -> Option<Events> {
         if item.removed.load(Ordering::SeqCst) {
             return None;
         }
@@ -183,33 +193,45 @@ impl Epoll {
         if item.stale.swap(false, Ordering::SeqCst) {
             item.watch(t, &self.hosts, &file);
         }
-        match file.poll_for(t, None) & item.wanted() {
+        let ready = known
+            .and_then(|(fd, ready)| file.ops.poll_knowing(fd, ready))
+            .unwrap_or_else(|| file.poll_for(t, None));
+        match ready & item.wanted() {
             0 => None,
             ev => Some(ev),
         }
     }
 
-    /// Takes at most `max` events that are there for a task.
-    fn collect(&self, t: &Task, max: usize) -> Vec<(Events, u64)> {
+    /// Takes at most `max` events that are there for a task. The host's set is looked at only
+    /// with `ask_host`.
+    fn collect(&self, t: &Task, max: usize, ask_host: bool) -> Vec<(Events, u64)> {
         let mut out = Vec::new();
-        self.hosts.take(&self.shared);
+        let fresh = if ask_host {
+            self.hosts.take(&self.shared)
+        } else {
+            Fresh::default()
+        };
         // Level-triggered items go back to the end: see each of them once.
         let mut left = self.shared.ready.lock().len();
         while left > 0 && out.len() < max {
-            left -= 1;
-            let Some(item) = self.shared.pop() else {
+            let some = left.min(max - out.len()).min(TOGETHER);
+            let items: Vec<_> = (0..some).map_while(|_| self.shared.pop()).collect();
+            if items.is_empty() {
                 break;
-            };
-            let Some(ev) = self.state(Some(t), &item) else {
-                continue;
-            };
-            let flags = item.flags();
-            out.push((ev, item.data()));
-            if flags & EPOLLONESHOT != 0 {
-                item.disarm();
-                self.hosts.update(&item);
-            } else if flags & EPOLLET == 0 {
-                self.shared.push(&item);
+            }
+            left -= items.len();
+            for (item, known) in items.iter().zip(fresh.know(&items)) {
+                let Some(ev) = self.state(Some(t), item, known) else {
+                    continue;
+                };
+                let flags = item.flags();
+                out.push((ev, item.data()));
+                if flags & EPOLLONESHOT != 0 {
+                    item.disarm();
+                    self.hosts.update(item);
+                } else if flags & EPOLLET == 0 {
+                    self.shared.push(item);
+                }
             }
         }
         if !out.is_empty() && !self.shared.ready.lock().is_empty() {
@@ -236,7 +258,7 @@ impl Epoll {
             let Some(item) = self.shared.pop() else {
                 break;
             };
-            if self.state(t, &item).is_some() {
+            if self.state(t, &item, None).is_some() {
                 self.shared.push(&item);
                 return true;
             }

@@ -77,14 +77,16 @@ pub fn sys_epoll_ctl(t: &Arc<Task>, epfd: i32, op: i32, fd: i32, event: UserAddr
 
 /// Waits for events: none at the deadline (`Some(0)`: at once), EINTR.
 fn wait(t: &Task, ep: &Epoll, max: usize, deadline: Option<u64>) -> Result<Vec<(Events, u64)>> {
-    let got = ep.collect(t, max);
+    let got = ep.collect(t, max, true);
     if !got.is_empty() || deadline == Some(0) {
         return Ok(got);
     }
     let queue = &ep.shared.queue;
     let registration = queue.register(t.parker.clone(), true);
+    // The sleep ends at once if the host has something meanwhile.
+    let mut ask_host = false;
     let r = loop {
-        let got = ep.collect(t, max);
+        let got = ep.collect(t, max, ask_host);
         if !got.is_empty() {
             return Ok(got);
         }
@@ -94,16 +96,13 @@ fn wait(t: &Task, ep: &Epoll, max: usize, deadline: Option<u64>) -> Result<Vec<(
         if deadline.is_some_and(|d| time::monotonic() >= d) {
             break Ok(got);
         }
-        let host = ep.hosts.set().map(|fd| HostPoll {
+        let mut host = ep.hosts.set().map(|fd| HostPoll {
             fd,
             events: POLLIN as u16,
             revents: 0,
         });
-        pal().park(
-            &t.parker.park,
-            deadline,
-            host.into_iter().collect::<Vec<_>>().as_mut_slice(),
-        );
+        pal().park(&t.parker.park, deadline, host.as_mut_slice());
+        ask_host = host.is_some_and(|h| h.revents != 0);
     };
     drop(registration);
     // A wake-up meant for one waiter may have come here just now.

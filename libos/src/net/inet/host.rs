@@ -115,6 +115,16 @@ impl HostSocket {
         u32::from(p[0].revents) & EVENTS
     }
 
+    fn with_error(&self, ready: Events) -> Events {
+        let error = if self.common.has_error() { POLLERR } else { 0 };
+        ready | error
+    }
+
+    /// What [`HostSocket::ready`] would say, if the host has just said `ready` of `fd`.
+    pub fn knowing(&self, fd: HostFd, ready: Events) -> Option<Events> {
+        (fd == self.fd()).then_some(ready & EVENTS)
+    }
+
     /// Has a poller listen to it.
     pub fn listen_to(&self, table: &mut PollTable) {
         table.listen_host(self.fd(), EVENTS);
@@ -504,8 +514,11 @@ impl Socket for HostSocket {
             table.listen(&self.common.wait);
             self.listen_to(table);
         }
-        let error = if self.common.has_error() { POLLERR } else { 0 };
-        self.ready() | error
+        self.with_error(self.ready())
+    }
+
+    fn poll_knowing(&self, fd: HostFd, ready: Events) -> Option<Events> {
+        Some(self.with_error(self.knowing(fd, ready)?))
     }
 
     fn ioctl(&self, t: &Task, request: u32, arg: usize) -> SysResult {

@@ -23,6 +23,7 @@ use alloc::vec::Vec;
 use bastide_abi::raw::ioctl::{FIONREAD, TIOCOUTQ};
 use bastide_abi::raw::net::*;
 use bastide_base::sync::Mutex;
+use bastide_pal::HostFd;
 use core::any::Any;
 use core::net::{IpAddr, SocketAddr};
 
@@ -536,6 +537,13 @@ impl Socket for Tcp {
                 }
                 POLLHUP | POLLOUT | POLLWRNORM
             }
+        }
+    }
+
+    fn poll_knowing(&self, fd: HostFd, ready: Events) -> Option<Events> {
+        match self.phase() {
+            Phase::Outside(h) => h.knowing(fd, ready),
+            _ => None,
         }
     }
 

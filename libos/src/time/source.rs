@@ -19,7 +19,7 @@ use bastide_base::vdso::{self, Period, TimePage};
 use bastide_pal::Clock;
 
 /// Least time over which the rate is measured.
-const SHORTEST: u64 = 10_000_000;
+const SHORTEST: u64 = 500_000;
 const LONGEST_PERIOD: u64 = 500_000_000;
 /// After so long the rate is measured from a new start, as the host's clock may run differently.
 const LONGEST_BASE: u64 = 16_000_000_000;

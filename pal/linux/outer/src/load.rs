@@ -2,10 +2,21 @@
 
 use crate::LaunchError;
 use bastide_pal_linux::layout;
-use goblin::elf::{Elf, program_header as ph};
+use goblin::container::{Container, Ctx, Endian};
+use goblin::elf::dynamic::Dynamic;
+use goblin::elf::reloc::{R_X86_64_RELATIVE, RelocSection};
+use goblin::elf::{Elf, ProgramHeader, program_header as ph};
+use std::fs::File;
+use std::os::fd::AsRawFd;
+
+const PAGE: usize = 4096;
+
+/// Begins a page, in memory and so in this program's file.
+#[repr(C, align(4096))]
+struct Aligned<T: ?Sized>(T);
 
 /// The image that is built with this program.
-static IMAGE: &[u8] = include_bytes!(env!("BASTIDE_IMAGE"));
+static IMAGE: &Aligned<[u8]> = &Aligned(*include_bytes!(env!("BASTIDE_IMAGE")));
 
 /// Host memory access rights of the image's segments.
 pub struct Segment {
@@ -14,36 +25,31 @@ pub struct Segment {
     pub prot: i32,
 }
 
-/// Copies the image to its place in the mapped region and relocates it. Returns its entry address
-/// and the rights that its segments get.
+/// Puts the image in its place in the mapped region and relocates it. Segments that nobody writes
+/// are mapped from this program's own file, so that all enclaves of a machine share them. Returns
+/// its entry address and the rights that its segments get.
 pub fn load() -> Result<(usize, Vec<Segment>), LaunchError> {
+    let image = &IMAGE.0;
     let bad = |what: &str| LaunchError::Image(what.to_string());
-    let elf = Elf::parse(IMAGE).map_err(|e| bad(&e.to_string()))?;
+    let malformed = |e: goblin::error::Error| bad(&e.to_string());
+    let ctx = Ctx::new(Container::Big, Endian::Little);
+    let header = Elf::parse_header(image).map_err(malformed)?;
+    let (start, count) = (header.e_phoff as usize, header.e_phnum.into());
+    let headers = ProgramHeader::parse(image, start, count, ctx).map_err(malformed)?;
+    let own = OwnFile::open();
     let mut segments = Vec::new();
-    let write = |at: u64, bytes: &[u8]| {
-        let end = at as usize + bytes.len();
-        assert!(
-            end <= layout::IMAGE_SIZE,
-            "the image is larger than its place"
-        );
-        // SAFETY: the region is mapped writable from BASE on, and the range lies in the image's
-        // part of it.
-        unsafe {
-            let to = (layout::IMAGE + at as usize) as *mut u8;
-            std::ptr::copy_nonoverlapping(bytes.as_ptr(), to, bytes.len());
-        }
-    };
-    for p in elf
-        .program_headers
-        .iter()
-        .filter(|p| p.p_type == ph::PT_LOAD)
-    {
-        let bytes = IMAGE
+    for p in headers.iter().filter(|p| p.p_type == ph::PT_LOAD) {
+        let bytes = image
             .get(p.file_range())
             .ok_or_else(|| bad("a segment lies outside the file"))?;
-        write(p.p_vaddr, bytes);
-        let start = (layout::IMAGE + p.p_vaddr as usize) & !4095;
-        let end = (layout::IMAGE + (p.p_vaddr + p.p_memsz) as usize).next_multiple_of(4096);
+        let mapped = own
+            .as_ref()
+            .is_some_and(|own| p.p_flags & ph::PF_W == 0 && own.map(bytes, place(p.p_vaddr)));
+        if !mapped {
+            write(p.p_vaddr, bytes);
+        }
+        let start = place(p.p_vaddr) & !(PAGE - 1);
+        let end = place(p.p_vaddr + p.p_memsz).next_multiple_of(PAGE);
         let prot = [
             (ph::PF_R, libc::PROT_READ),
             (ph::PF_W, libc::PROT_WRITE),
@@ -58,12 +64,95 @@ pub fn load() -> Result<(usize, Vec<Segment>), LaunchError> {
             prot,
         });
     }
-    for r in elf.dynrelas.iter() {
-        if r.r_type != goblin::elf::reloc::R_X86_64_RELATIVE {
+    let dynamic = Dynamic::parse(image, &headers, ctx)
+        .map_err(malformed)?
+        .ok_or_else(|| bad("it has no dynamic section"))?
+        .info;
+    // The table lies in the first segment, whose offsets are its addresses.
+    let (table, size) = (dynamic.rela as usize, dynamic.relasz);
+    let relocations = RelocSection::parse(image, table, size, true, ctx).map_err(malformed)?;
+    for r in relocations.iter() {
+        if r.r_type != R_X86_64_RELATIVE {
             return Err(bad("a relocation that a freestanding image cannot have"));
         }
         let value = (layout::IMAGE as i64 + r.r_addend.unwrap_or(0)) as u64;
         write(r.r_offset, &value.to_le_bytes());
     }
-    Ok((layout::IMAGE + elf.entry as usize, segments))
+    Ok((place(header.e_entry), segments))
+}
+
+/// Where an address of the image lies.
+fn place(vaddr: u64) -> usize {
+    layout::IMAGE + vaddr as usize
+}
+
+fn write(at: u64, bytes: &[u8]) {
+    let end = at as usize + bytes.len();
+    assert!(
+        end <= layout::IMAGE_SIZE,
+        "the image is larger than its place"
+    );
+    // SAFETY: the region is mapped writable from BASE on, but for the segments that are mapped from
+    // the file, which nothing relocates; the range lies in the image's part of it.
+    unsafe { std::ptr::copy_nonoverlapping(bytes.as_ptr(), place(at) as *mut u8, bytes.len()) };
+}
+
+/// This program's file, and where it is mapped.
+struct OwnFile {
+    file: File,
+    /// Address, length and offset in the file of each segment.
+    segments: Vec<(usize, usize, usize)>,
+}
+
+impl OwnFile {
+    fn open() -> Option<OwnFile> {
+        let file = File::open("/proc/self/exe").ok()?;
+        let mut segments: Vec<(usize, usize, usize)> = Vec::new();
+        unsafe extern "C" fn collect(
+            info: *mut libc::dl_phdr_info,
+            _size: usize,
+            segments: *mut libc::c_void,
+        ) -> i32 {
+            // SAFETY: the C library passes valid headers, and the pointer that it was given.
+            let (info, segments) =
+                unsafe { (&*info, &mut *segments.cast::<Vec<(usize, usize, usize)>>()) };
+            for i in 0..usize::from(info.dlpi_phnum) {
+                // SAFETY: as many headers follow.
+                let p = unsafe { &*info.dlpi_phdr.add(i) };
+                if p.p_type == libc::PT_LOAD {
+                    let at = info.dlpi_addr as usize + p.p_vaddr as usize;
+                    segments.push((at, p.p_filesz as usize, p.p_offset as usize));
+                }
+            }
+            // The program itself comes first; its libraries do not matter.
+            1
+        }
+        // SAFETY: `collect` has the type that is called for, and the vector outlives the call.
+        unsafe { libc::dl_iterate_phdr(Some(collect), (&raw mut segments).cast()) };
+        Some(OwnFile { file, segments })
+    }
+
+    /// Maps bytes of this program at an address of the region; false if they cannot be.
+    fn map(&self, bytes: &[u8], at: usize) -> bool {
+        let from = bytes.as_ptr() as usize;
+        let offset = self.segments.iter().find_map(|&(start, len, offset)| {
+            let inside = from >= start && from + bytes.len() <= start + len;
+            inside.then(|| from - start + offset)
+        });
+        let Some(offset) = offset.filter(|o| o % PAGE == 0 && at % PAGE == 0) else {
+            return false;
+        };
+        // SAFETY: replaces pages of the region, to which nothing refers yet.
+        let mapped = unsafe {
+            libc::mmap(
+                at as *mut _,
+                bytes.len(),
+                libc::PROT_READ,
+                libc::MAP_PRIVATE | libc::MAP_FIXED,
+                self.file.as_raw_fd(),
+                offset as libc::off_t,
+            )
+        };
+        mapped as usize == at
+    }
 }

@@ -164,8 +164,16 @@ fn admit(
     }
 }
 
+/// The signal is pending and not blocked, at one moment.
+fn awaits(p: &Process, t: &Task, signo: i32) -> bool {
+    let process = p.signals.state.lock();
+    let task = t.signals.state.lock();
+    let pending = process.pending.set() | task.pending.set();
+    pending.contains(signo) && !task.blocked.contains(signo)
+}
+
 /// Makes one of `candidates` act on a signal that has become pending for all of them.
-fn notify<'a>(
+pub(super) fn notify<'a>(
     p: &Process,
     candidates: impl Iterator<Item = &'a Task>,
     signo: i32,
@@ -196,12 +204,18 @@ fn notify<'a>(
         return;
     };
     // What kills without ceremony does so at once, even if the chosen thread is busy elsewhere.
-    let fatal =
-        action.handler == SIG_DFL && set::default_action(signo) == set::DefaultAction::Terminate;
-    if fatal {
-        process::kill_process(p, signo);
-    } else {
+    let fatal = |action: &SigAction| {
+        action.handler == SIG_DFL && set::default_action(signo) == set::DefaultAction::Terminate
+    };
+    if !fatal(action) {
         t.add_work(Work::SIGNAL);
+    } else if awaits(p, t, signo) {
+        // Nobody took it meanwhile, who could have unblocked it since. Nor installed a handler:
+        if fatal(&p.signals.action(signo)) {
+            process::kill_process(p, signo);
+        } else {
+            t.add_work(Work::SIGNAL);
+        }
     }
 }
 

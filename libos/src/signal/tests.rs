@@ -300,6 +300,29 @@ fn signals_are_read_from_a_descriptor() {
     );
 }
 
+/// Between a signal's arrival and the word about it, somebody may have taken it.
+#[test]
+fn a_signal_that_was_taken_does_not_kill() {
+    let runs = |t: &Task| matches!(*t.process.life.lock(), crate::process::Life::Running);
+    let t = task();
+    let told = |t: &Arc<Task>| {
+        let action = SigAction::default();
+        send::notify(&t.process, core::iter::once(&**t), SIGTERM, &action);
+    };
+    told(&t);
+    assert!(runs(&t));
+    set_mask(&t, SigSet::of(&[SIGTERM]));
+    send_process(&t.process, user(SIGTERM));
+    told(&t);
+    assert!(runs(&t), "it is blocked");
+    assert!(deliver::take_wanted(&t, SigSet::of(&[SIGTERM])).is_some());
+    set_mask(&t, SigSet::default());
+    told(&t);
+    assert!(runs(&t));
+    send_process(&t.process, user(SIGTERM));
+    assert!(!runs(&t));
+}
+
 #[test]
 fn kill_checks_who_and_what() {
     let t = task();

@@ -50,6 +50,12 @@ impl Platform for Mock {
     fn space_cpu(&self, _thread: ThreadId) -> (u64, u64) {
         (0, 0)
     }
+    fn thread_time(&self, _thread: ThreadId) -> u64 {
+        0
+    }
+    fn space_time(&self, _thread: ThreadId) -> u64 {
+        0
+    }
     fn space_peak(&self) -> u64 {
         0
     }

@@ -107,6 +107,14 @@ impl VmaMap {
             .collect()
     }
 
+    /// The first mapping of a name that touches the range, as far as it lies within.
+    pub fn named(&self, name: &str, start: usize, end: usize) -> Option<(usize, usize)> {
+        let first = self.find(start).map_or(start, |v| v.start);
+        let mut touching = self.vmas.range(first..end).map(|(_, v)| v);
+        let v = touching.find(|v| v.name == name)?;
+        Some((v.start.max(start), v.end.min(end)))
+    }
+
     /// Every address of `start..end` is mapped.
     pub fn covers(&self, start: usize, end: usize) -> bool {
         let mut at = start;

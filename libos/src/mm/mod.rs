@@ -281,7 +281,8 @@ impl Mm {
             .map_err(host_error)
     }
 
-    /// Removes mappings, `munmap(2)`: EINVAL, ENOMEM.
+    /// Removes mappings, `munmap(2)`: EINVAL, ENOMEM. Stubs stay: the application did not map them,
+    /// and may unmap what it takes for a hole.
     pub fn unmap(&self, addr: usize, len: usize) -> Result<()> {
         if addr % PAGE != 0 || len > USER_END || addr > USER_END - len {
             return Err(Errno::EINVAL);
@@ -289,9 +290,16 @@ impl Mm {
         let len = page_up(len).filter(|&n| n > 0).ok_or(Errno::EINVAL)?;
         let mut gone = Vec::new();
         let mut s = self.state.lock();
-        let done = s
-            .check_seals(addr, addr + len)
-            .and_then(|()| s.unmap(addr, addr + len, true, &mut gone));
+        let end = addr + len;
+        let mut done = s.check_seals(addr, end);
+        let mut at = addr;
+        while done.is_ok() && at < end {
+            let (hole, next) = s.map.named(patch::STUBS, at, end).unwrap_or((end, end));
+            if hole > at {
+                done = s.unmap(at, hole, true, &mut gone);
+            }
+            at = next;
+        }
         drop(s);
         drop(gone);
         done

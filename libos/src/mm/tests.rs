@@ -303,6 +303,24 @@ fn places_are_checked_as_linux_does() {
 }
 
 #[test]
+fn stubs_stay_in_a_hole_that_is_unmapped() {
+    let mm = mm();
+    let at = 0x5000_0000;
+    mm.map(&request(at, 3, Backing::Anon)).unwrap();
+    let stubs = Backing::Object {
+        object: PageObject::sized(P as u64),
+        offset: 0,
+        name: patch::STUBS,
+    };
+    mm.map(&request(at + P, 1, stubs)).unwrap();
+    mm.unmap(at, 3 * P).unwrap();
+    assert!(mm.covers(at + P, at + 2 * P));
+    assert!(!mm.covers(at, at + P) && !mm.covers(at + 2 * P, at + 3 * P));
+    mm.unmap(at + P, P).unwrap();
+    assert!(mm.covers(at + P, at + 2 * P));
+}
+
+#[test]
 fn brk_and_mremap_grow_in_place_where_they_can() {
     let mm = mm();
     let t = crate::testing::task();

@@ -4,11 +4,12 @@ use super::{Creds, Task};
 use alloc::sync::Arc;
 use core::sync::atomic::{AtomicU64, Ordering};
 
-/// What a zombie still shows: its leader's name and credentials.
+/// What a zombie still shows: its leader's name, credentials, and scheduling as [`Task::sched`].
 #[derive(Clone)]
 pub struct Remains {
     pub name: [u8; 16],
     pub creds: Arc<Creds>,
+    pub sched: (u32, i32, i32),
 }
 
 impl Remains {
@@ -17,6 +18,7 @@ impl Remains {
         Remains {
             name: *t.name.lock(),
             creds: t.creds(),
+            sched: *t.sched.lock(),
         }
     }
 }

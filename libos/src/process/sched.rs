@@ -3,7 +3,7 @@
 
 use super::creds::CAP_SYS_NICE;
 use super::task::{RLIMIT_NICE, RLIMIT_RTPRIO};
-use super::{Process, Task, find_task};
+use super::{Process, Task, find_process, find_task};
 use crate::sysctl::SCHED_RR_TIMESLICE_MS;
 use crate::user::{self, UserAddr};
 use crate::{Errno, Result, SysResult, kernel, pal};
@@ -27,6 +27,19 @@ fn target(t: &Arc<Task>, pid: i32) -> Result<Arc<Task>> {
         0 => Ok(t.clone()),
         _ => find_task(pid).ok_or(Errno::ESRCH),
     }
+}
+
+/// Policy and priority; a zombie has what it had.
+fn policy(t: &Arc<Task>, pid: i32) -> Result<(u32, i32)> {
+    let (policy, priority, _) = match target(t, pid) {
+        Ok(other) => *other.sched.lock(),
+        Err(e) => {
+            let process = find_process(pid).ok_or(e)?;
+            let remains = process.remains.lock();
+            remains.as_ref().ok_or(e)?.sched
+        }
+    };
+    Ok((policy, priority))
 }
 
 fn may_change(t: &Task, other: &Task) -> Result<()> {
@@ -80,7 +93,7 @@ pub fn sys_sched_setscheduler(t: &Arc<Task>, pid: i32, policy: i32, param: UserA
 
 /// `sched_getscheduler(2)`.
 pub fn sys_sched_getscheduler(t: &Arc<Task>, pid: i32) -> SysResult {
-    Ok(target(t, pid)?.sched.lock().0 as usize)
+    Ok(policy(t, pid)?.0 as usize)
 }
 
 /// `sched_setparam(2)`.
@@ -100,7 +113,7 @@ pub fn sys_sched_getparam(t: &Arc<Task>, pid: i32, param: UserAddr) -> SysResult
     if param.is_null() || pid < 0 {
         return Err(Errno::EINVAL);
     }
-    let priority = target(t, pid)?.sched.lock().1;
+    let priority = policy(t, pid)?.1;
     user::write(t, param, &priority)?;
     Ok(0)
 }

@@ -33,14 +33,8 @@ impl Source {
             Source::Monotonic | Source::RealtimeRelative => monotonic(),
             Source::Realtime => realtime(),
             Source::Boottime => super::boottime(),
-            Source::Process(process) => process.upgrade().map_or(0, |p| {
-                let (u, s) = cpu::process_cpu(&p);
-                u.saturating_add(s)
-            }),
-            Source::Thread(task) => task.upgrade().map_or(0, |t| {
-                let (u, s) = cpu::thread_cpu(&t);
-                u.saturating_add(s)
-            }),
+            Source::Process(process) => process.upgrade().map_or(0, |p| cpu::process_time(&p)),
+            Source::Thread(task) => task.upgrade().map_or(0, |t| cpu::thread_time(&t)),
         }
     }
 

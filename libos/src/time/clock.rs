@@ -105,14 +105,15 @@ impl Clock {
 
     /// Its value in nanoseconds, read by `t`.
     pub fn now(&self, t: &Task) -> u64 {
-        let pick = |(u, s): (u64, u64), user: bool| if user { u } else { u.saturating_add(s) };
         match self {
             Clock::Realtime | Clock::Tai => realtime(),
             Clock::Monotonic => monotonic(),
             Clock::Boottime => super::boottime(),
-            Clock::Process { process, user } => pick(cpu::process_cpu(process), *user),
-            Clock::Thread { task, user: false } if task.tid == t.tid => pal().now(Host::ThreadCpu),
-            Clock::Thread { task, user } => pick(cpu::thread_cpu(task), *user),
+            Clock::Process { process, user } if *user => cpu::process_cpu(process).0,
+            Clock::Process { process, .. } => cpu::process_time(process),
+            Clock::Thread { task, user } if *user => cpu::thread_cpu(task).0,
+            Clock::Thread { task, .. } if task.tid == t.tid => pal().now(Host::ThreadCpu),
+            Clock::Thread { task, .. } => cpu::thread_time(task),
         }
     }
 }

@@ -31,17 +31,46 @@ fn add(a: (u64, u64), b: (u64, u64)) -> (u64, u64) {
     (a.0.saturating_add(b.0), a.1.saturating_add(b.1))
 }
 
-/// What a process used in the address space it has now. The platform knows an address space's
+/// User and system time of a task together, in nanoseconds, as exact as the platform knows it.
+pub fn thread_time(t: &Task) -> u64 {
+    match t.thread.load(Ordering::Acquire) {
+        0 => 0,
+        id => pal().thread_time(ThreadId(id)),
+    }
+}
+
+/// Asks for a process's time in the address space it has now. The platform knows an address space's
 /// time as a whole; only while the process borrows another's (`vfork(2)`) do its threads count one
 /// by one.
-fn space_cpu(p: &Process) -> (u64, u64) {
+fn in_space<T: Copy + Default>(
+    p: &Process,
+    space: impl Fn(ThreadId) -> T,
+    thread: impl Fn(&Task) -> T,
+    add: impl Fn(T, T) -> T,
+) -> T {
     let threads: Vec<Arc<Task>> = p.tasks.lock().values().cloned().collect();
     if p.shares_memory.load(Ordering::Relaxed) {
-        return threads.iter().map(|t| thread_cpu(t)).fold((0, 0), add);
+        return threads.iter().map(|t| thread(t)).fold(T::default(), add);
     }
     let mut ids = threads.iter().map(|t| t.thread.load(Ordering::Acquire));
     let id = ids.find(|&id| id != 0);
-    id.map_or((0, 0), |id| pal().space_cpu(ThreadId(id)))
+    id.map_or(T::default(), |id| space(ThreadId(id)))
+}
+
+fn space_cpu(p: &Process) -> (u64, u64) {
+    in_space(p, |id| pal().space_cpu(id), thread_cpu, add)
+}
+
+/// User and system time of a process together, threads that are gone included, in nanoseconds.
+pub fn process_time(p: &Process) -> u64 {
+    let now = in_space(
+        p,
+        |id| pal().space_time(id),
+        thread_time,
+        u64::saturating_add,
+    );
+    let (user, system) = *p.cpu_gone.lock();
+    now.saturating_add(user).saturating_add(system)
 }
 
 /// CPU time (user, system) of a process in nanoseconds, threads that are gone included.

@@ -63,6 +63,11 @@ pub trait Platform {
     /// CPU time (user, system) in nanoseconds of all threads, gone ones too, of the address space
     /// that `thread` runs in; 0 if it is gone.
     fn space_cpu(&self, thread: ThreadId) -> (u64, u64);
+    /// CPU time in nanoseconds, user and system together, of another thread: as exact as
+    /// [`Clock::ThreadCpu`] within an address space. 0 if it is gone.
+    fn thread_time(&self, thread: ThreadId) -> u64;
+    /// The same of all threads, gone ones too, of the address space that `thread` runs in.
+    fn space_time(&self, thread: ThreadId) -> u64;
     /// The most memory in bytes that the calling thread's address space has had at a time, as far
     /// as the platform knows; some of the kernel's may be counted.
     fn space_peak(&self) -> u64;

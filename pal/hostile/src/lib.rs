@@ -99,6 +99,8 @@ pub const CALLS: &[(&str, &str)] = &[
     ("now", "lc"),
     ("thread_cpu", "lc"),
     ("space_cpu", "lc"),
+    ("thread_time", "lc"),
+    ("space_time", "lc"),
     ("space_peak", "lc"),
     ("random", "c"),
     ("cpu", "c"),

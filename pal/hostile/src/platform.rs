@@ -46,6 +46,12 @@ impl Platform for Hostile {
         let n = self.number("space_cpu", 1000);
         (n, n)
     }
+    fn thread_time(&self, _: ThreadId) -> u64 {
+        self.number("thread_time", 1000)
+    }
+    fn space_time(&self, _: ThreadId) -> u64 {
+        self.number("space_time", 1000)
+    }
     fn space_peak(&self) -> u64 {
         self.number("space_peak", 1 << 20)
     }

@@ -74,6 +74,7 @@ int main(int argc, char **argv) {
 	siginfo_t info;
 	if (!(pid = fork())) _exit(8);
 	waitid(P_PID, pid, &info, WEXITED | WNOWAIT);
+	printf("policy of a zombie %d\n", sched_getscheduler(pid));
 	printf("waitid %d %d %d\n", info.si_code == CLD_EXITED, info.si_status, info.si_pid == pid);
 	waitpid(pid, &status, 0);
 	printf("no child: %d\n", FAILS(wait(&status), ECHILD));

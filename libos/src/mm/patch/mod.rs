@@ -29,6 +29,7 @@ use alloc::vec::Vec;
 use bastide_base::user as raw;
 use bastide_pal::{Context, Prot};
 use shape::{FAR, JUMP, SYSCALL, Shape, Window, jump, rel32};
+pub(super) use stubs::STUBS;
 use stubs::{Area, STUB};
 
 /// Traps of a site before it is rewritten: about as many as the rewriting costs.

@@ -10,6 +10,8 @@ use bastide_base::pages::Pages;
 use bastide_pal::Prot;
 use core::sync::atomic::{AtomicUsize, Ordering};
 
+/// What `/proc/self/maps` calls a page of stubs.
+pub const STUBS: &str = "[stubs]";
 /// How far from the code a stub may lie.
 const REACH: usize = 0x6000_0000;
 /// Room for one stub.
@@ -48,7 +50,7 @@ impl Area {
             backing: Backing::Object {
                 object,
                 offset: 0,
-                name: "[stubs]",
+                name: STUBS,
             },
         })?;
         Ok(Area {

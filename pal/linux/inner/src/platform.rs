@@ -70,26 +70,34 @@ impl Platform for LinuxPal {
         if block().tid.load(Ordering::Relaxed) == thread.0 {
             return rusage(RUSAGE_THREAD);
         }
-        let Some(tgid) = crate::thread::group_of(thread.0) else {
-            return (0, 0);
-        };
-        // Per-thread clocks can be read only within a process; the process's clock is the next best.
-        let own = block().tgid.load(Ordering::Relaxed) == tgid;
-        let id = if own {
-            (!(thread.0 as isize) << 3) | 6
-        } else {
-            (!(tgid as isize) << 3) | 2
-        };
-        (clock_gettime(id).unwrap_or(0), 0)
+        (self.thread_time(thread), 0)
     }
 
     fn space_cpu(&self, thread: ThreadId) -> (u64, u64) {
         match crate::thread::group_of(thread.0) {
-            None => (0, 0),
             Some(tgid) if tgid == block().tgid.load(Ordering::Relaxed) => rusage(RUSAGE_SELF),
             // The host tells other processes only the sum.
-            Some(tgid) => (clock_gettime((!(tgid as isize) << 3) | 2).unwrap_or(0), 0),
+            _ => (self.space_time(thread), 0),
         }
+    }
+
+    fn thread_time(&self, thread: ThreadId) -> u64 {
+        if block().tid.load(Ordering::Relaxed) == thread.0 {
+            return self.now(Clock::ThreadCpu);
+        }
+        match crate::thread::group_of(thread.0) {
+            // Per-thread clocks can be read only within a process; the process's is the next best.
+            Some(tgid) if tgid == block().tgid.load(Ordering::Relaxed) => {
+                clock_gettime((!(thread.0 as isize) << 3) | 6).unwrap_or(0)
+            }
+            _ => self.space_time(thread),
+        }
+    }
+
+    fn space_time(&self, thread: ThreadId) -> u64 {
+        let tgid = crate::thread::group_of(thread.0);
+        tgid.and_then(|tgid| clock_gettime((!(tgid as isize) << 3) | 2))
+            .unwrap_or(0)
     }
 
     fn space_peak(&self) -> u64 {

@@ -23,8 +23,8 @@ pub const POLLRDHUP: Events = 0x2000;
 /// Wakes every waiter whatever it waits for.
 pub const POLLALL: Events = u32::MAX;
 
-/// Something that can be told of an event. Called with the queue's lock held: it must not take
-/// that queue's lock, nor sleep.
+/// Something that can be told of an event, by whoever caused it: it must not sleep. It may be told
+/// once more after its registration was dropped, by somebody who had found it before.
 pub trait Wake: Send + Sync {
     /// `events` happened, a hint. True if somebody was woken (counts for exclusive waits).
     fn wake(&self, events: Events) -> bool;
@@ -44,6 +44,7 @@ impl Wake for Parker {
 }
 
 struct Entry {
+    /// Rises from entry to entry.
     key: usize,
     exclusive: bool,
     waker: Arc<dyn Wake>,
@@ -82,20 +83,31 @@ impl WaitQueue {
         if self.0.count.load(Ordering::Relaxed) == 0 {
             return;
         }
-        let guard = self.0.entries.lock();
+        // Called without the lock: where the woken thread runs at once on this CPU, it would run
+        // into it, and two sleeps and wake-ups would come of one.
         let mut left = exclusive;
-        for e in &guard.1 {
-            if e.exclusive {
-                if left == 0 {
-                    continue;
-                }
-                if e.waker.wake(events) {
-                    left = left.saturating_sub(1);
-                }
-            } else {
-                e.waker.wake(events);
+        let mut next = 0;
+        let last = self.0.entries.lock().0;
+        while let Some((key, exclusive, waker)) = self.waiter(next, last, left != 0) {
+            if waker.wake(events) && exclusive {
+                left = left.saturating_sub(1);
             }
+            next = key + 1;
         }
+    }
+
+    /// The first of the waiters `from..=to` that may be woken: an exclusive one only if `exclusive`.
+    fn waiter(
+        &self,
+        from: usize,
+        to: usize,
+        exclusive: bool,
+    ) -> Option<(usize, bool, Arc<dyn Wake>)> {
+        let guard = self.0.entries.lock();
+        let start = guard.1.partition_point(|e| e.key < from);
+        let mut entries = guard.1[start..].iter().take_while(|e| e.key <= to);
+        let found = entries.find(|e| exclusive || !e.exclusive)?;
+        Some((found.key, found.exclusive, found.waker.clone()))
     }
 
     /// Adds a waiter until the registration is dropped.
@@ -297,6 +309,33 @@ mod tests {
             self.0.fetch_add(1, Ordering::Relaxed);
             true
         }
+    }
+
+    /// Does what a woken thread does that runs before its waker goes on.
+    struct Leave(WaitQueue, Mutex<Option<Registration>>);
+    impl Wake for Leave {
+        fn wake(&self, _: Events) -> bool {
+            drop(self.1.lock().take());
+            drop(self.0.register(Arc::new(Count(AtomicU32::new(0))), false));
+            true
+        }
+    }
+
+    #[test]
+    fn waiters_come_and_go_while_others_are_woken() {
+        let q = WaitQueue::new();
+        let c = Arc::new(Count(AtomicU32::new(0)));
+        let leavers = [(); 2].map(|()| {
+            let leave = Arc::new(Leave(q.clone(), Mutex::new(None)));
+            *leave.1.lock() = Some(q.register(leave.clone(), false));
+            leave
+        });
+        let _n = q.register(c.clone(), false);
+        q.wake_all(POLLIN);
+        assert_eq!(c.0.load(Ordering::Relaxed), 1);
+        assert!(leavers.iter().all(|leave| leave.1.lock().is_none()));
+        q.wake_all(POLLIN);
+        assert_eq!(c.0.load(Ordering::Relaxed), 2);
     }
 
     #[test]

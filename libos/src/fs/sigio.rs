@@ -94,8 +94,8 @@ impl File {
     }
 }
 
-/// What an object with `O_ASYNC` wakes. It refers to the owner only, not to the file: the last
-/// reference to a file must not go while its object's queue is locked.
+/// What an object with `O_ASYNC` wakes. It refers to the owner only, not to the file, whose object
+/// refers to it: neither would ever go.
 struct Teller {
     owner: Arc<Mutex<Owner>>,
     fd: i32,

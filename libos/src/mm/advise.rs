@@ -1,6 +1,7 @@
 //! `madvise(2)` and `mincore(2)`.
 
 use super::calls::page_range;
+use super::report::MapInfo;
 use super::vma::{Memory, VmFlags};
 use super::{Mm, State, fault, page_up};
 use crate::abi::raw::general::*;
@@ -282,23 +283,64 @@ pub fn sys_mincore(t: &Arc<Task>, start: usize, len: usize, out: UserAddr) -> Sy
     Ok(0)
 }
 
+/// The platform knows which pages of a mapping are there.
+fn asked_about(m: &MapInfo) -> bool {
+    m.filled.is_none() && !m.prot.is_empty()
+}
+
 impl Mm {
     /// Bytes of memory behind the mappings: all, and of files and shared objects. Exact for the
     /// calling thread's own address space (`own`); for another, private memory counts as if all
     /// of it that can be written had been touched.
     pub fn resident_bytes(&self, own: bool) -> (u64, u64) {
+        let maps = self.describe_maps();
         let (mut all, mut file) = (0, 0);
-        for m in self.describe_maps() {
-            let bytes = match m.filled {
-                Some(n) => n as u64,
-                None => self.resident_span(m.start, m.end, own),
-            };
+        let mut add = |m: &MapInfo, bytes: u64| {
             all += bytes;
             if !m.anonymous {
                 file += bytes;
             }
+        };
+        for group in maps.chunk_by(|a, b| asked_about(a) && asked_about(b) && a.end == b.start) {
+            match group {
+                [m] if m.filled.is_some() => add(m, m.filled.unwrap_or(0) as u64),
+                _ if own => self.count_present(group, &mut add),
+                _ => {
+                    for m in group {
+                        add(m, self.resident_span(m.start, m.end, false));
+                    }
+                }
+            }
         }
         (all, file)
+    }
+
+    /// Adds up what is there of adjacent mappings, which the platform is asked about together.
+    fn count_present(&self, group: &[MapInfo], add: &mut impl FnMut(&MapInfo, u64)) {
+        const MOST: usize = 4096 * PAGE;
+        let (Some(first), Some(last)) = (group.first(), group.last()) else {
+            return;
+        };
+        if !asked_about(first) {
+            return;
+        }
+        let mut buf = vec![0u8; (last.end - first.start).min(MOST) / PAGE];
+        for at in (first.start..last.end).step_by(MOST) {
+            let stop = (at + MOST).min(last.end);
+            let part = &mut buf[..(stop - at) / PAGE];
+            let known = pal().resident(at, stop - at, part).is_ok();
+            for m in group.iter().filter(|m| m.start < stop && m.end > at) {
+                let (a, b) = (m.start.max(at), m.end.min(stop));
+                let bytes = if known {
+                    let pages = &part[(a - at) / PAGE..(b - at) / PAGE];
+                    (pages.iter().filter(|&&p| p & 1 != 0).count() * PAGE) as u64
+                } else {
+                    // One of them has a hole, or has changed meanwhile.
+                    self.resident_span(a, b, true)
+                };
+                add(m, bytes);
+            }
+        }
     }
 
     /// Which pages of a range inside one mapping are there, as `mincore(2)` sees it; of another

@@ -4,6 +4,7 @@
 mod errors;
 mod examples;
 mod left_behind;
+mod network;
 mod options;
 mod signals;
 mod terminal;

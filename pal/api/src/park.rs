@@ -83,4 +83,36 @@ pub trait Parking {
     ) -> crate::Result<()>;
     /// Takes ready descriptors as `(events, cookie)` without waiting; returns how many.
     fn readiness_take(&self, set: HostFd, out: &mut [(u32, u64)]) -> crate::Result<usize>;
+    /// Sleeps as [`Parking::park`] does until the set has ready descriptors, and takes them. None
+    /// if another reason ended the sleep, or none at all.
+    fn readiness_wait(
+        &self,
+        park: &Park,
+        deadline: Option<u64>,
+        set: HostFd,
+        out: &mut [(u32, u64)],
+    ) -> crate::Result<usize> {
+        park_and_take(self, park, deadline, set, out)
+    }
+}
+
+/// [`Parking::readiness_wait`] by its parts.
+pub fn park_and_take<P: Parking + ?Sized>(
+    pal: &P,
+    park: &Park,
+    deadline: Option<u64>,
+    set: HostFd,
+    out: &mut [(u32, u64)],
+) -> crate::Result<usize> {
+    const READABLE: u16 = 1;
+    let mut hosts = [HostPoll {
+        fd: set,
+        events: READABLE,
+        revents: 0,
+    }];
+    pal.park(park, deadline, &mut hosts);
+    if hosts[0].revents == 0 {
+        return Ok(0);
+    }
+    pal.readiness_take(set, out)
 }

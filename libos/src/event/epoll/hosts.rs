@@ -1,10 +1,12 @@
 //! Host descriptors behind watched files: a host readiness set as companion of the epoll set.
 //!
 //! Descriptors are in the host's set edge-triggered: an event moves the items to the ready list,
-//! where polling the file decides; a descriptor that stays ready does not disturb sleepers.
+//! where polling the file decides; a descriptor that stays ready does not disturb sleepers. Where what
+//! the host has just said settles it, it is not asked again, and a
+//! level-triggered item is left to the host to repeat.
 
 use super::Shared;
-use super::item::{EPOLLET, Item};
+use super::item::{EPOLLET, EPOLLEXCLUSIVE, Item};
 use crate::fs::HostHandle;
 use crate::pal;
 use crate::wait::Events;
@@ -12,16 +14,34 @@ use alloc::collections::BTreeMap;
 use alloc::sync::{Arc, Weak};
 use alloc::vec::Vec;
 use bastide_base::sync::Mutex;
-use bastide_pal::{HostFd, HostPoll};
+use bastide_pal::{HostFd, Park};
+use core::sync::atomic::Ordering;
 
 /// Events taken from the host at a time.
 const BATCH: usize = 64;
 
+/// The items of one descriptor.
+#[derive(Default)]
+struct Watched {
+    /// Changes whenever an item comes, so that an event on its way for those before, perhaps of
+    /// another file with this number, is not believed of it.
+    generation: u32,
+    items: Vec<Weak<Item>>,
+    /// What the host was told.
+    told: Events,
+}
+
+impl Watched {
+    fn cookie(&self, fd: i32) -> u64 {
+        u64::from(self.generation) << 32 | u64::from(fd as u32)
+    }
+}
+
 #[derive(Default)]
 struct Inner {
     set: Option<HostHandle>,
-    /// Items by descriptor number, which is also the cookie.
-    items: BTreeMap<i32, Vec<Weak<Item>>>,
+    generation: u32,
+    watched: BTreeMap<i32, Watched>,
 }
 
 /// The companion set, made when first needed.
@@ -29,32 +49,75 @@ struct Inner {
 pub struct Hosts(Mutex<Inner>);
 
 fn lives(w: &Weak<Item>) -> Option<Arc<Item>> {
-    w.upgrade()
-        .filter(|i| !i.removed.load(core::sync::atomic::Ordering::SeqCst))
+    w.upgrade().filter(|i| !i.removed.load(Ordering::SeqCst))
 }
 
 impl Inner {
-    /// Tells the host what the items of a descriptor want.
-    fn apply(&mut self, fd: i32) {
+    /// Tells the host what the items of a descriptor want. With `afresh` even if that is known: it
+    /// then reports again what is ready.
+    fn apply(&mut self, fd: i32, afresh: bool) {
         let Some(set) = self.set.as_ref().map(|s| s.0) else {
             return;
         };
-        let Some(items) = self.items.get_mut(&fd) else {
+        let Some(watched) = self.watched.get_mut(&fd) else {
             return;
         };
-        items.retain(|w| lives(w).is_some());
-        let mut union: Events = 0;
-        for item in items.iter().filter_map(lives) {
+        watched.items.retain(|w| lives(w).is_some());
+        let items: Vec<Arc<Item>> = watched.items.iter().filter_map(lives).collect();
+        let cookie = watched.cookie(fd);
+        if items.is_empty() {
+            self.watched.remove(&fd);
+            let _ = pal().readiness_set(set, HostFd(fd), None);
+            return;
+        }
+        let mut flags: Events = 0;
+        let repeat = items.iter().all(|item| item.may_repeat());
+        if !repeat {
+            flags |= EPOLLET;
+        }
+        for item in &items {
             let wanted = item.wanted();
             for (_, ev) in item.hosts.lock().iter().filter(|(h, _)| h.0 == fd) {
-                union |= ev & wanted;
+                flags |= ev & wanted;
+            }
+            if item.repeated.swap(repeat, Ordering::SeqCst) && !repeat {
+                // What the host would have repeated.
+                item.queue();
             }
         }
-        if items.is_empty() {
-            self.items.remove(&fd);
+        if watched.told == flags && !afresh {
+            return;
+        }
+        watched.told = flags;
+        let set_to = |flags| pal().readiness_set(set, HostFd(fd), Some((flags, cookie)));
+        // The host takes the exclusive flag for a descriptor that is new to the set only.
+        let exclusive = matches!(&items[..], [item] if item.flags() & EPOLLEXCLUSIVE != 0);
+        let done = set_to(flags | if exclusive { EPOLLEXCLUSIVE } else { 0 });
+        if done.is_err() {
             let _ = pal().readiness_set(set, HostFd(fd), None);
-        } else {
-            let _ = pal().readiness_set(set, HostFd(fd), Some((union | EPOLLET, fd as u64)));
+            let _ = set_to(flags);
+        }
+    }
+
+    /// Moves the items of ready descriptors to the ready list.
+    fn deliver(&mut self, shared: &Shared, round: u64, events: &[(u32, u64)]) {
+        for &(said, cookie) in events {
+            let fd = cookie as u32 as i32;
+            let Some(watched) = self.watched.get(&fd) else {
+                continue;
+            };
+            let known = watched.cookie(fd) == cookie;
+            let items: Vec<Arc<Item>> = watched.items.iter().filter_map(lives).collect();
+            if items.is_empty() {
+                // All were closed while the descriptor lived on elsewhere.
+                self.apply(fd, true);
+            }
+            for item in &items {
+                if known {
+                    item.say(round, said);
+                }
+                shared.push(item);
+            }
         }
     }
 }
@@ -76,11 +139,18 @@ impl Hosts {
             inner.set = pal().readiness_new().ok().map(HostHandle);
         }
         for fd in fds {
-            let list = inner.items.entry(fd).or_default();
-            if !list.iter().any(|w| w.as_ptr() == Arc::as_ptr(item)) {
-                list.push(Arc::downgrade(item));
+            let generation = inner.generation.wrapping_add(1);
+            let watched = inner.watched.entry(fd).or_default();
+            if !watched
+                .items
+                .iter()
+                .any(|w| w.as_ptr() == Arc::as_ptr(item))
+            {
+                watched.items.push(Arc::downgrade(item));
+                watched.generation = generation;
+                inner.generation = generation;
             }
-            inner.apply(fd);
+            inner.apply(fd, true);
         }
     }
 
@@ -91,92 +161,40 @@ impl Hosts {
         }
         let mut inner = self.0.lock();
         for (fd, _) in fds {
-            if let Some(list) = inner.items.get_mut(&fd.0) {
-                list.retain(|w| w.as_ptr() != Arc::as_ptr(item));
-                inner.apply(fd.0);
+            if let Some(watched) = inner.watched.get_mut(&fd.0) {
+                watched.items.retain(|w| w.as_ptr() != Arc::as_ptr(item));
+                inner.apply(fd.0, false);
             }
         }
     }
 
-    /// Moves the items of ready descriptors to the ready list, and tells what they are ready for.
-    pub fn take(&self, shared: &Shared) -> Fresh {
-        let mut fresh = Fresh::default();
+    /// Moves the items of ready descriptors to the ready list, in this round.
+    pub fn take(&self, shared: &Shared, round: u64) {
         let mut inner = self.0.lock();
         let Some(set) = inner.set.as_ref().map(|s| s.0) else {
-            return fresh;
+            return;
         };
-        // Enough rounds for every descriptor; a host that never ends would keep the lock.
-        for _ in 0..=inner.items.len() / BATCH {
+        // Enough for every descriptor; a host that never ends would keep the lock.
+        for _ in 0..=inner.watched.len() / BATCH {
             let mut out = [(0, 0); BATCH];
             let n = pal().readiness_take(set, &mut out).unwrap_or(0).min(BATCH);
-            for &(events, cookie) in &out[..n] {
-                let fd = cookie as i32;
-                fresh.0.push((fd, events));
-                let items: Vec<Arc<Item>> = match inner.items.get(&fd) {
-                    Some(list) => list.iter().filter_map(lives).collect(),
-                    None => continue,
-                };
-                if items.is_empty() {
-                    // All were closed while the descriptor lived on elsewhere.
-                    inner.apply(fd);
-                }
-                for item in &items {
-                    shared.push(item);
-                }
-            }
+            inner.deliver(shared, round, &out[..n]);
             if n < BATCH {
-                break;
+                return;
             }
         }
-        fresh.0.sort_unstable();
-        fresh
-    }
-}
-
-/// What the host has just said of descriptors, as far as somebody watches for it.
-#[derive(Default)]
-pub struct Fresh(Vec<(i32, Events)>);
-
-impl Fresh {
-    /// What it said of one.
-    fn of(&self, fd: HostFd) -> Option<Events> {
-        let i = self.0.binary_search_by_key(&fd.0, |(n, _)| *n).ok()?;
-        Some(self.0[i].1)
     }
 
-    /// What is known of items that stand for one host descriptor each; the host is asked about
-    /// the others together.
-    pub fn know(&self, items: &[Arc<Item>]) -> Vec<Option<(HostFd, Events)>> {
-        let mut polls: Vec<HostPoll> = Vec::new();
-        let single = |item: &Arc<Item>| match item.hosts.lock()[..] {
-            [(fd, _)] => Some(fd),
-            _ => None,
+    /// Sleeps until a descriptor is ready, too, and moves its items to the ready list.
+    pub fn sleep(&self, park: &Park, deadline: Option<u64>, shared: &Shared, round: u64) {
+        let Some(set) = self.set() else {
+            return pal().park(park, deadline, &mut []);
         };
-        let mut known: Vec<Option<(HostFd, Events)>> = items
-            .iter()
-            .map(|item| {
-                let fd = single(item)?;
-                let said = self.of(fd);
-                if said.is_none() {
-                    polls.push(HostPoll {
-                        fd,
-                        events: item.wanted() as u16,
-                        revents: 0,
-                    });
-                }
-                Some((fd, said.unwrap_or(0)))
-            })
-            .collect();
-        if polls.is_empty() {
-            return known;
+        let mut out = [(0, 0); BATCH];
+        let n = pal().readiness_wait(park, deadline, set, &mut out);
+        let n = n.unwrap_or(0).min(BATCH);
+        if n > 0 {
+            self.0.lock().deliver(shared, round, &out[..n]);
         }
-        pal().poll_now(&mut polls);
-        let mut answers = polls.iter();
-        for (fd, events) in known.iter_mut().flatten() {
-            if self.of(*fd).is_none() {
-                *events = answers.next().map_or(0, |p| Events::from(p.revents));
-            }
-        }
-        known
     }
 }

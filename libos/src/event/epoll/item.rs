@@ -35,6 +35,12 @@ pub struct Item {
     registrations: Mutex<Vec<Registration>>,
     /// Host descriptors behind the file.
     pub hosts: Mutex<Vec<(HostFd, Events)>>,
+    /// What the host says of its one descriptor settles what the file is ready for.
+    exact: AtomicBool,
+    /// The host reports it again and again as long as it is ready.
+    pub repeated: AtomicBool,
+    /// What the host said last: events, and above them the round in which it said so.
+    said: AtomicU64,
 }
 
 impl Item {
@@ -49,7 +55,43 @@ impl Item {
             stale: AtomicBool::new(false),
             registrations: Mutex::default(),
             hosts: Mutex::default(),
+            exact: AtomicBool::new(false),
+            repeated: AtomicBool::new(false),
+            said: AtomicU64::new(0),
         }
+    }
+
+    /// What the file is ready for if the host has said `ready` of its descriptor; `None` if that
+    /// does not settle it.
+    pub fn knowing(&self, file: &File, ready: Events) -> Option<Events> {
+        match self.hosts.lock()[..] {
+            [(fd, _)] => file.ops.poll_knowing(fd, ready),
+            _ => None,
+        }
+    }
+
+    /// The host may be left to repeat its events.
+    pub fn may_repeat(&self) -> bool {
+        self.exact.load(Ordering::SeqCst) && self.flags() & (EPOLLET | EPOLLONESHOT) == 0
+    }
+
+    /// Puts the item on its set's ready list.
+    pub fn queue(self: &Arc<Self>) {
+        self.set.push(self);
+    }
+
+    /// Remembers what the host says in a round.
+    pub fn say(&self, round: u64, events: Events) {
+        let said = round << 16 | u64::from(events & 0xffff);
+        self.said.store(said, Ordering::SeqCst);
+    }
+
+    /// What the host said in this round. Later it counts no more: another thread may have taken
+    /// what was there.
+    pub fn take_said(&self, round: u64) -> Option<Events> {
+        let said = self.said.swap(0, Ordering::SeqCst);
+        let known = said >> 16 == round && said & 0xffff != 0;
+        known.then_some((said & 0xffff) as Events)
     }
 
     /// Changes what is watched for.
@@ -88,8 +130,13 @@ impl Item {
         let ready = file.poll_for(t, Some(&mut table)) & self.wanted() != 0;
         let old = core::mem::replace(&mut *self.registrations.lock(), table.registrations);
         drop(old);
+        let exact = match table.hosts[..] {
+            [(fd, _)] => file.ops.poll_knowing(fd, 0).is_some(),
+            _ => false,
+        };
+        let was_exact = self.exact.swap(exact, Ordering::SeqCst);
         let old = core::mem::replace(&mut *self.hosts.lock(), table.hosts.clone());
-        if old != table.hosts {
+        if old != table.hosts || was_exact != exact {
             hosts.leave(self, &old);
             hosts.update(self);
         }

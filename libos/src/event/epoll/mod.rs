@@ -25,16 +25,12 @@ use alloc::string::String;
 use alloc::sync::Arc;
 use alloc::vec::Vec;
 use bastide_base::sync::Mutex;
-use bastide_pal::HostFd;
 use core::any::Any;
 use core::fmt::Write;
-use core::sync::atomic::Ordering;
-use hosts::{Fresh, Hosts};
+use core::sync::atomic::{AtomicU64, Ordering};
+use hosts::Hosts;
 use item::{EPOLLET, EPOLLEXCLUSIVE, EPOLLONESHOT, Item};
 use nest::Nest;
-
-/// Most items that are taken from the ready list before they are looked at.
-const TOGETHER: usize = 64;
 
 /// What items need of their set.
 struct Shared {
@@ -72,6 +68,7 @@ pub struct Epoll {
     shared: Arc<Shared>,
     items: Mutex<Items>,
     hosts: Hosts,
+    rounds: AtomicU64,
 }
 
 fn key(fd: i32, file: &Arc<File>) -> (i32, usize) {
@@ -88,7 +85,20 @@ impl Epoll {
             }),
             items: Mutex::default(),
             hosts: Hosts::default(),
+            rounds: AtomicU64::new(0),
         }
+    }
+
+    /// A number of its own for each time that the host is asked.
+    fn round(&self) -> u64 {
+        self.rounds.fetch_add(1, Ordering::Relaxed) + 1
+    }
+
+    /// Asks the host what is ready, and returns the round.
+    fn ask(&self) -> u64 {
+        let round = self.round();
+        self.hosts.take(&self.shared, round);
+        round
     }
 
     /// EPOLL_CTL_ADD. EEXIST, EINVAL or ELOOP (nested sets).
@@ -143,7 +153,11 @@ impl Epoll {
         }
         item.set(events, data);
         self.hosts.update(&item);
-        if file.poll_for(Some(t), None) & item.wanted() != 0 {
+        // The host looks afresh when it is told what is wanted.
+        let ready = item
+            .knowing(file, 0)
+            .unwrap_or_else(|| file.poll_for(Some(t), None));
+        if ready & item.wanted() != 0 {
             self.shared.push(&item);
             self.shared.queue.wake_one(POLLIN | POLLRDNORM);
         }
@@ -175,14 +189,9 @@ impl Epoll {
         item.retire();
     }
 
-    /// The item's events for a task, if it is still watched and anything wanted is there. `known`
-    /// is what the host has just said of its descriptor.
-    fn state(
-        &self,
-        t: Option<&Task>,
-        item: &Arc<Item>,
-        known: Option<(HostFd, Events)>,
-    ) -> Option<Events> {
+    /// The item's events for a task, if it is still watched and anything wanted is there, and
+    /// whether the host has just said so.
+    fn state(&self, t: Option<&Task>, item: &Arc<Item>, round: u64) -> Option<(Events, bool)> {
         if item.removed.load(Ordering::SeqCst) {
             return None;
         }
@@ -190,52 +199,43 @@ impl Epoll {
             self.forget(item);
             return None;
         };
+        let mut said = item.take_said(round);
         if item.stale.swap(false, Ordering::SeqCst) {
             item.watch(t, &self.hosts, &file);
+            said = None;
         }
-        let ready = known
-            .and_then(|(fd, ready)| file.ops.poll_knowing(fd, ready))
-            .unwrap_or_else(|| file.poll_for(t, None));
-        match ready & item.wanted() {
+        let known = said.and_then(|said| item.knowing(&file, said));
+        let events = known.unwrap_or_else(|| file.poll_for(t, None));
+        match events & item.wanted() {
             0 => None,
-            ev => Some(ev),
+            ev => Some((
+                ev,
+                known.is_some() && said.is_some_and(|said| ev & !said == 0),
+            )),
         }
     }
 
-    /// Takes at most `max` events that are there for a task. The host's set is looked at only
-    /// with `ask_host`.
-    fn collect(&self, t: &Task, max: usize, ask_host: bool) -> Vec<(Events, u64)> {
+    /// Takes at most `max` events that are there for a task, after the host was asked in `round`.
+    fn collect(&self, t: &Task, max: usize, round: u64) -> Vec<(Events, u64)> {
         let mut out = Vec::new();
-        let fresh = if ask_host {
-            self.hosts.take(&self.shared)
-        } else {
-            Fresh::default()
-        };
         // Level-triggered items go back to the end: see each of them once.
         let mut left = self.shared.ready.lock().len();
         while left > 0 && out.len() < max {
-            let some = left.min(max - out.len()).min(TOGETHER);
-            let items: Vec<_> = (0..some).map_while(|_| self.shared.pop()).collect();
-            if items.is_empty() {
+            left -= 1;
+            let Some(item) = self.shared.pop() else {
                 break;
+            };
+            let Some((ev, from_host)) = self.state(Some(t), &item, round) else {
+                continue;
+            };
+            let flags = item.flags();
+            out.push((ev, item.data()));
+            if flags & EPOLLONESHOT != 0 {
+                item.disarm();
+                self.hosts.update(&item);
+            } else if flags & EPOLLET == 0 && !(from_host && item.repeated.load(Ordering::SeqCst)) {
+                self.shared.push(&item);
             }
-            left -= items.len();
-            for (item, known) in items.iter().zip(fresh.know(&items)) {
-                let Some(ev) = self.state(Some(t), item, known) else {
-                    continue;
-                };
-                let flags = item.flags();
-                out.push((ev, item.data()));
-                if flags & EPOLLONESHOT != 0 {
-                    item.disarm();
-                    self.hosts.update(item);
-                } else if flags & EPOLLET == 0 {
-                    self.shared.push(item);
-                }
-            }
-        }
-        if !out.is_empty() && !self.shared.ready.lock().is_empty() {
-            self.shared.queue.wake_one(POLLIN | POLLRDNORM);
         }
         out
     }
@@ -251,14 +251,14 @@ impl Epoll {
 
     /// Something would be collected by a task.
     fn any_ready(&self, t: Option<&Task>) -> bool {
-        self.hosts.take(&self.shared);
+        let round = self.ask();
         let mut left = self.shared.ready.lock().len();
         while left > 0 {
             left -= 1;
             let Some(item) = self.shared.pop() else {
                 break;
             };
-            if self.state(t, &item, None).is_some() {
+            if self.state(t, &item, round).is_some() {
                 self.shared.push(&item);
                 return true;
             }

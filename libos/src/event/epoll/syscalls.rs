@@ -8,10 +8,9 @@ use crate::fs::{FdFlags, File};
 use crate::signal::{read_mask, with_mask};
 use crate::user::{self, UserAddr};
 use crate::wait::{Events, POLLERR, POLLHUP, POLLIN, POLLOUT, POLLRDNORM};
-use crate::{Errno, Result, SysResult, Task, pal, time};
+use crate::{Errno, Result, SysResult, Task, time};
 use alloc::sync::Arc;
 use alloc::vec::Vec;
-use bastide_pal::HostPoll;
 
 const EPOLL_CLOEXEC: u32 = 0o2000000;
 const CTL_ADD: i32 = 1;
@@ -77,35 +76,27 @@ pub fn sys_epoll_ctl(t: &Arc<Task>, epfd: i32, op: i32, fd: i32, event: UserAddr
 
 /// Waits for events: none at the deadline (`Some(0)`: at once), EINTR.
 fn wait(t: &Task, ep: &Epoll, max: usize, deadline: Option<u64>) -> Result<Vec<(Events, u64)>> {
-    let got = ep.collect(t, max, true);
-    if !got.is_empty() || deadline == Some(0) {
-        return Ok(got);
-    }
     let queue = &ep.shared.queue;
-    let registration = queue.register(t.parker.clone(), true);
-    // The sleep ends at once if the host has something meanwhile.
-    let mut ask_host = false;
+    let registration = (deadline != Some(0)).then(|| queue.register(t.parker.clone(), true));
+    let mut round = ep.ask();
+    let mut slept = false;
     let r = loop {
-        let got = ep.collect(t, max, ask_host);
-        if !got.is_empty() {
-            return Ok(got);
+        let got = ep.collect(t, max, round);
+        if !got.is_empty() || deadline == Some(0) {
+            break Ok(got);
         }
         if t.interrupted() {
             break Err(Errno::EINTR);
         }
-        if deadline.is_some_and(|d| time::monotonic() >= d) {
+        if slept && deadline.is_some_and(|d| time::monotonic() >= d) {
             break Ok(got);
         }
-        let mut host = ep.hosts.set().map(|fd| HostPoll {
-            fd,
-            events: POLLIN as u16,
-            revents: 0,
-        });
-        pal().park(&t.parker.park, deadline, host.as_mut_slice());
-        ask_host = host.is_some_and(|h| h.revents != 0);
+        round = ep.round();
+        ep.hosts.sleep(&t.parker.park, deadline, &ep.shared, round);
+        slept = true;
     };
     drop(registration);
-    // A wake-up meant for one waiter may have come here just now.
+    // What was not taken is for another one, as is a wake-up that came here just now.
     if !ep.shared.ready.lock().is_empty() {
         queue.wake_one(POLLIN | POLLRDNORM);
     }

@@ -27,6 +27,7 @@ core::arch::global_asm!(
     "mov r11, rcx",
     "xor r10d, r10d",
     "mov eax, 271", // ppoll
+    // Both calls take an empty mask in r8: as ppoll's size of none, as epoll_pwait's none.
     "bastide_poll_window:",
     "cmp dword ptr [r11], r8d",
     "je bastide_poll_abort",
@@ -37,6 +38,15 @@ core::arch::global_asm!(
     "bastide_poll_abort:",
     "mov rax, -4", // EINTR
     "ret",
+    // edi set, rsi events, edx count, ecx milliseconds, r8 address of the park word, r9d its
+    // "notified" value. Else as above.
+    ".globl bastide_host_epoll",
+    "bastide_host_epoll:",
+    "mov r11, r8",
+    "mov r10d, ecx",
+    "mov r8d, r9d",
+    "mov eax, 281", // epoll_pwait
+    "jmp bastide_poll_window",
     // rdi flags, rsi stack, rdx where the host stores the child's id before it runs, rcx block: the
     // child starts at bastide_thread_start
     ".globl bastide_host_clone",
@@ -83,6 +93,14 @@ unsafe extern "C" {
         fds: usize,
         count: usize,
         timeout: usize,
+        word: usize,
+        notified: u32,
+    ) -> isize;
+    pub(crate) fn bastide_host_epoll(
+        set: i32,
+        events: usize,
+        count: usize,
+        milliseconds: i32,
         word: usize,
         notified: u32,
     ) -> isize;

@@ -3,12 +3,15 @@
 use crate::LinuxPal;
 use crate::host::{self, host};
 use alloc::vec::Vec;
-use bastide_pal::park::Parking;
+use bastide_pal::park::{Parking, park_and_take};
 use bastide_pal::{HostFd, HostPoll, Park, ParkState, Result};
 use core::sync::atomic::{AtomicU32, Ordering};
 
 const FUTEX_WAIT_BITSET: u32 = 9;
 const FUTEX_WAKE: u32 = 1;
+const EINTR: i32 = 4;
+/// Ready descriptors taken at a time.
+const BATCH: usize = 64;
 
 fn timespec(ns: u64) -> [i64; 2] {
     [(ns / 1_000_000_000) as i64, (ns % 1_000_000_000) as i64]
@@ -156,43 +159,47 @@ fn poll_results(fds: &[PollFd], hosts: &mut [HostPoll]) {
     }
 }
 
+/// Has a thread sleep in this state, unless it has a permit, which it takes.
+fn sleep_as(park: &Park, asleep: ParkState, sleep: impl FnOnce()) {
+    let running = ParkState::Running as u32;
+    let wait = awake::Wait::begin(park);
+    if park
+        .state
+        .compare_exchange(running, asleep as u32, Ordering::AcqRel, Ordering::Acquire)
+        .is_ok()
+    {
+        sleep();
+    }
+    park.state.store(running, Ordering::Release);
+    wait.end(park);
+}
+
 impl Parking for LinuxPal {
     fn park(&self, park: &Park, deadline: Option<u64>, hosts: &mut [HostPoll]) {
-        let asleep = if hosts.is_empty() {
-            ParkState::Parked
-        } else {
-            ParkState::Polling
-        } as u32;
-        let running = ParkState::Running as u32;
-        let wait = awake::Wait::begin(park);
-        if park
-            .state
-            .compare_exchange(running, asleep, Ordering::AcqRel, Ordering::Acquire)
-            .is_ok()
-        {
-            if hosts.is_empty() {
-                futex_wait(&park.state, asleep, deadline);
-            } else {
-                let mut fds = poll_fds(hosts);
-                let left = deadline.map(|d| timespec(d.saturating_sub(self.monotonic())));
-                let left_ptr = left.as_ref().map_or(0, |t| t.as_ptr() as usize);
-                // SAFETY: the host fills `fds` and updates `left`, both locals.
-                let n = unsafe {
-                    host::bastide_host_poll(
-                        fds.as_mut_ptr() as usize,
-                        fds.len(),
-                        left_ptr,
-                        park.state.as_ptr() as usize,
-                        ParkState::Notified as u32,
-                    )
-                };
-                if n > 0 {
-                    poll_results(&fds, hosts);
-                }
-            }
+        if hosts.is_empty() {
+            let parked = ParkState::Parked;
+            return sleep_as(park, parked, || {
+                futex_wait(&park.state, parked as u32, deadline);
+            });
         }
-        park.state.store(running, Ordering::Release);
-        wait.end(park);
+        sleep_as(park, ParkState::Polling, || {
+            let mut fds = poll_fds(hosts);
+            let left = deadline.map(|d| timespec(d.saturating_sub(self.monotonic())));
+            let left_ptr = left.as_ref().map_or(0, |t| t.as_ptr() as usize);
+            // SAFETY: the host fills `fds` and updates `left`, both locals.
+            let n = unsafe {
+                host::bastide_host_poll(
+                    fds.as_mut_ptr() as usize,
+                    fds.len(),
+                    left_ptr,
+                    park.state.as_ptr() as usize,
+                    ParkState::Notified as u32,
+                )
+            };
+            if n > 0 {
+                poll_results(&fds, hosts);
+            }
+        });
     }
 
     fn unpark(&self, park: &Park) {
@@ -253,7 +260,7 @@ impl Parking for LinuxPal {
     }
 
     fn readiness_take(&self, set: HostFd, out: &mut [(u32, u64)]) -> Result<usize> {
-        let mut events = [EpollEvent { events: 0, data: 0 }; 64];
+        let mut events = [EpollEvent { events: 0, data: 0 }; BATCH];
         let max = out.len().min(events.len());
         if max == 0 {
             return Ok(0);
@@ -261,9 +268,44 @@ impl Parking for LinuxPal {
         // SAFETY: the host fills at most `max` events.
         let r = unsafe { host!(__NR_epoll_pwait, set.0, events.as_mut_ptr(), max, 0, 0, 8) };
         let n = host::check_len(r, max)?;
-        for (o, e) in out.iter_mut().zip(&events[..n]) {
-            *o = (e.events, e.data);
+        copy_events(n, &events, out);
+        Ok(n)
+    }
+
+    fn readiness_wait(
+        &self,
+        park: &Park,
+        deadline: Option<u64>,
+        set: HostFd,
+        out: &mut [(u32, u64)],
+    ) -> Result<usize> {
+        let mut events = [EpollEvent { events: 0, data: 0 }; BATCH];
+        let max = out.len().min(events.len());
+        // Whole milliseconds; the rest of them is slept as any other time.
+        let left = deadline.map(|d| d.saturating_sub(self.monotonic()) / 1_000_000);
+        if left == Some(0) || max == 0 {
+            return park_and_take(self, park, deadline, set, out);
         }
+        let left = left.map_or(-1, |ms| i32::try_from(ms).unwrap_or(i32::MAX));
+        let mut r = 0;
+        sleep_as(park, ParkState::Polling, || {
+            // SAFETY: the host fills at most `max` events, which are a local.
+            r = unsafe {
+                host::bastide_host_epoll(
+                    set.0,
+                    events.as_mut_ptr() as usize,
+                    max,
+                    left,
+                    park.state.as_ptr() as usize,
+                    ParkState::Notified as u32,
+                )
+            };
+        });
+        let n = match host::check_len(r, max) {
+            Err(bastide_pal::Error(EINTR)) => 0,
+            r => r?,
+        };
+        copy_events(n, &events, out);
         Ok(n)
     }
 }
@@ -273,4 +315,11 @@ impl Parking for LinuxPal {
 struct EpollEvent {
     events: u32,
     data: u64,
+}
+
+/// Copies the first `n` events out.
+fn copy_events(n: usize, events: &[EpollEvent], out: &mut [(u32, u64)]) {
+    for (o, e) in out.iter_mut().zip(&events[..n]) {
+        *o = (e.events, e.data);
+    }
 }

@@ -104,6 +104,10 @@ impl Inner {
         for &(said, cookie) in events {
             let fd = cookie as u32 as i32;
             let Some(watched) = self.watched.get(&fd) else {
+                // The host shall not repeat it.
+                if let Some(set) = &self.set {
+                    let _ = pal().readiness_set(set.0, HostFd(fd), None);
+                }
                 continue;
             };
             let known = watched.cookie(fd) == cookie;
@@ -164,6 +168,23 @@ impl Hosts {
             if let Some(watched) = inner.watched.get_mut(&fd.0) {
                 watched.items.retain(|w| w.as_ptr() != Arc::as_ptr(item));
                 inner.apply(fd.0, false);
+            }
+        }
+    }
+
+    /// An item's file is gone, and with it the host's descriptors.
+    pub fn forget(&self, item: &Arc<Item>) {
+        let fds = item.hosts.lock().clone();
+        if fds.is_empty() {
+            return;
+        }
+        let mut inner = self.0.lock();
+        for (fd, _) in fds {
+            if let Some(watched) = inner.watched.get_mut(&fd.0) {
+                watched.items.retain(|w| w.as_ptr() != Arc::as_ptr(item));
+                if watched.items.is_empty() {
+                    inner.watched.remove(&fd.0);
+                }
             }
         }
     }

@@ -1,6 +1,6 @@
 //! One watched descriptor.
 
-use super::{Hosts, Shared};
+use super::{Hosts, Key, Shared};
 use crate::Task;
 use crate::fs::File;
 use crate::wait::{
@@ -21,6 +21,8 @@ pub const FLAGS: u32 = EPOLLEXCLUSIVE | EPOLLWAKEUP | EPOLLONESHOT | EPOLLET;
 
 /// One watched descriptor.
 pub struct Item {
+    /// Where the set keeps it.
+    pub key: Key,
     pub file: Weak<File>,
     /// Events and flags; no events when a one-shot item was reported.
     events: AtomicU32,
@@ -44,8 +46,9 @@ pub struct Item {
 }
 
 impl Item {
-    pub fn new(file: &Arc<File>, events: u32, data: u64, set: Arc<Shared>) -> Item {
+    pub fn new(key: Key, file: &Arc<File>, events: u32, data: u64, set: Arc<Shared>) -> Item {
         Item {
+            key,
             file: Arc::downgrade(file),
             events: AtomicU32::new(events | POLLERR | POLLHUP),
             data: AtomicU64::new(data),

@@ -60,8 +60,11 @@ impl Shared {
     }
 }
 
-/// Watched descriptors by number and file: the same file under two numbers is two items.
-type Items = BTreeMap<(i32, usize), Arc<Item>>;
+/// A descriptor's number and its file: the same file under two numbers is two items. An item keeps
+/// its file's address from being used again.
+type Key = (i32, usize);
+/// Watched descriptors.
+type Items = BTreeMap<Key, Arc<Item>>;
 
 /// The object behind the descriptor.
 pub struct Epoll {
@@ -69,9 +72,12 @@ pub struct Epoll {
     items: Mutex<Items>,
     hosts: Hosts,
     rounds: AtomicU64,
+    /// Items that were reported and are not on the ready list: if their files were closed then,
+    /// the next wait forgets them.
+    reported: Mutex<Vec<Arc<Item>>>,
 }
 
-fn key(fd: i32, file: &Arc<File>) -> (i32, usize) {
+fn key(fd: i32, file: &Arc<File>) -> Key {
     (fd, Arc::as_ptr(file).addr())
 }
 
@@ -86,6 +92,7 @@ impl Epoll {
             items: Mutex::default(),
             hosts: Hosts::default(),
             rounds: AtomicU64::new(0),
+            reported: Mutex::default(),
         }
     }
 
@@ -96,6 +103,12 @@ impl Epoll {
 
     /// Asks the host what is ready, and returns the round.
     fn ask(&self) -> u64 {
+        let reported = core::mem::take(&mut *self.reported.lock());
+        for item in &reported {
+            if item.file.strong_count() == 0 && !item.removed.load(Ordering::SeqCst) {
+                self.forget(item);
+            }
+        }
         let round = self.round();
         self.hosts.take(&self.shared, round);
         round
@@ -117,6 +130,7 @@ impl Epoll {
                 let lives = i.file.strong_count() > 0;
                 if !lives {
                     i.retire();
+                    self.hosts.forget(i);
                 }
                 lives
             });
@@ -124,8 +138,9 @@ impl Epoll {
         if let Some(inner) = nested {
             nest::link(&self.shared, &inner.shared)?;
         }
-        let item = Arc::new(Item::new(file, events, data, self.shared.clone()));
-        items.insert(key(fd, file), item.clone());
+        let key = key(fd, file);
+        let item = Arc::new(Item::new(key, file, events, data, self.shared.clone()));
+        items.insert(key, item.clone());
         drop(items);
         let had_hosts = self.hosts.set().is_some();
         let ready = item.watch(Some(t), &self.hosts, file);
@@ -183,10 +198,9 @@ impl Epoll {
 
     /// An item whose file is gone.
     fn forget(&self, item: &Arc<Item>) {
-        self.items
-            .lock()
-            .retain(|_, other| !Arc::ptr_eq(other, item));
+        self.items.lock().remove(&item.key);
         item.retire();
+        self.hosts.forget(item);
     }
 
     /// The item's events for a task, if it is still watched and anything wanted is there, and
@@ -218,6 +232,7 @@ impl Epoll {
     /// Takes at most `max` events that are there for a task, after the host was asked in `round`.
     fn collect(&self, t: &Task, max: usize, round: u64) -> Vec<(Events, u64)> {
         let mut out = Vec::new();
+        let mut reported = Vec::new();
         // Level-triggered items go back to the end: see each of them once.
         let mut left = self.shared.ready.lock().len();
         while left > 0 && out.len() < max {
@@ -235,8 +250,11 @@ impl Epoll {
                 self.hosts.update(&item);
             } else if flags & EPOLLET == 0 && !(from_host && item.repeated.load(Ordering::SeqCst)) {
                 self.shared.push(&item);
+                continue;
             }
+            reported.push(item);
         }
+        self.reported.lock().append(&mut reported);
         out
     }
 

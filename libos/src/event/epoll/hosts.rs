@@ -1,9 +1,9 @@
 //! Host descriptors behind watched files: a host readiness set as companion of the epoll set.
 //!
 //! Descriptors are in the host's set edge-triggered: an event moves the items to the ready list,
-//! where polling the file decides; a descriptor that stays ready does not disturb sleepers. Where what
-//! the host has just said settles it, it is not asked again, and a
-//! level-triggered item is left to the host to repeat.
+//! where polling the file decides; a descriptor that stays ready does not disturb sleepers. Where
+//! what the host has just said settles it, the host is not asked again, and is left to repeat
+//! what a level-triggered item wants.
 
 use super::Shared;
 use super::item::{EPOLLET, EPOLLEXCLUSIVE, Item};

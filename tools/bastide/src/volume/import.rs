@@ -22,8 +22,8 @@ pub fn import(volume: &mut Volume, dir: &Path, target: &Path) -> Result<(), Fail
         bar,
     };
     import.count(dir);
-    import.attributes(dir, to)?;
     import.dir(dir, to)?;
+    import.attributes(dir, to)?;
     let done = import.volume.commit();
     done.map_err(|e| CopyError::from(e).of(dir.display()))?;
     import.bar.finish_and_clear();

@@ -20,7 +20,7 @@ MAY_USE = {
     "bastide-base": {"bastide-pal"},
     # The format of sealed volumes knows neither Linux nor a host.
     "bastide-volume": set(),
-    "bastide-libos": {"bastide-abi", "bastide-base", "bastide-pal"},
+    "bastide-libos": {"bastide-abi", "bastide-base", "bastide-pal", "bastide-volume"},
     # A platform for tests, and the tests that run the kernel on it.
     "bastide-hostile": {"bastide-base", "bastide-libos", "bastide-pal"},
     # The inner half shares the unsafe floor (user-memory access, locks), not the kernel.

@@ -5,6 +5,7 @@ use super::mount::{self, Mount, RELATIME, Super};
 use super::tmpfs::{Options, Tmpfs};
 use super::{
     FdFlags, FdTable, FileSystem, FsInfo, Kind, Path, devfs, hostfs, overlay, procfs, sysfs, tty,
+    volume,
 };
 use crate::{Errno, Result, pal};
 use alloc::string::String;
@@ -37,6 +38,11 @@ fn mount_one(m: &boot::Mount) -> Result<()> {
             let lower = hostfs::new(lower, true)?;
             (overlay::new(lower, memory(0, 0o755))?, b"overlay")
         }
+        Source::Volume {
+            file,
+            ref key,
+            anchor,
+        } => (volume::new(file, key, anchor, m.read_only)?, b"volume"),
         Source::Dev => (special(b"devtmpfs")?, b"dev"),
         Source::Proc => (special(b"proc")?, b"proc"),
         Source::Sys => (special(b"sysfs")?, b"sysfs"),

@@ -46,6 +46,7 @@ mod tests;
 pub mod times;
 pub mod tmpfs;
 pub mod tty;
+pub mod volume;
 pub mod walk;
 pub mod xattr;
 

@@ -24,10 +24,15 @@ pub fn sys_fdatasync(t: &Arc<Task>, fd: i32) -> SysResult {
 
 /// `sync(2)`: always succeeds.
 pub fn sys_sync(_t: &Arc<Task>) -> SysResult {
+    sync_all();
+    Ok(0)
+}
+
+/// Writes back every file system.
+pub fn sync_all() {
     for m in mount::list() {
         let _ = m.fs().sync();
     }
-    Ok(0)
 }
 
 /// `syncfs(2)`.

@@ -119,6 +119,7 @@ fn end_process(t: &Arc<Task>, p: &Arc<Process>, own_status: i32) {
     super::session::leave_terminal(t);
     if life::is_first(p) {
         crate::syscall::trace::finish();
+        crate::fs::sync::sync_all();
         bastide_pal::Platform::shutdown(pal(), status);
     }
     signal::hang_up_orphans(p);

@@ -1,6 +1,8 @@
 //! What a volume needs of the world: a file, random numbers, the time, and a place for its anchor.
 
 use crate::error::{DeviceError, Result};
+use alloc::format;
+use alloc::string::String;
 
 /// The host file that a volume lives in. Nothing that it returns is trusted: contents are
 /// authenticated, and [`Device::len`] serves only to tell a truncated file from an altered one.
@@ -43,6 +45,39 @@ pub struct Mark {
     pub tag: [u8; 16],
 }
 
+impl Mark {
+    /// What [`Mark::parse`] reads: a few lines of text.
+    pub fn text(&self) -> String {
+        let hex = |bytes: &[u8]| bytes.iter().map(|b| format!("{b:02x}")).collect::<String>();
+        format!(
+            "bastide-anchor 1\nvolume {}\ngeneration {}\nlogged {}\ntag {}\n",
+            hex(&self.volume),
+            self.generation,
+            self.logged,
+            hex(&self.tag)
+        )
+    }
+
+    /// A mark from its text; `None` if it is something else. Empty lines may follow.
+    pub fn parse(text: &str) -> Option<Mark> {
+        let mut lines = text.trim_end_matches('\n').split('\n');
+        let mut field = |name: &str| lines.next()?.strip_prefix(name)?.strip_prefix(' ');
+        (field("bastide-anchor")? == "1").then_some(())?;
+        let mark = Mark {
+            volume: hex(field("volume")?)?,
+            generation: field("generation")?.parse().ok()?,
+            logged: field("logged")?.parse().ok()?,
+            tag: hex(field("tag")?)?,
+        };
+        lines.next().is_none().then_some(mark)
+    }
+}
+
+fn hex(text: &str) -> Option<[u8; 16]> {
+    let number = u128::from_str_radix(text, 16).ok()?;
+    (text.len() == 32).then(|| number.to_be_bytes())
+}
+
 /// A place out of the host's reach that remembers how new a volume is, so that the host cannot
 /// show an older copy of the whole file. A volume without an anchor cannot tell.
 pub trait Anchor: Send + Sync {
@@ -51,4 +86,26 @@ pub trait Anchor: Send + Sync {
     /// Remembers a state that is durable. It is called before the operation that made the state
     /// durable returns.
     fn store(&mut self, mark: &Mark) -> Result<()>;
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_mark_comes_back_as_it_was_and_nonsense_is_refused() {
+        let mark = Mark {
+            volume: *b"0123456789abcdef",
+            generation: 77,
+            logged: 3,
+            tag: [0xfe; 16],
+        };
+        let text = mark.text();
+        assert_eq!(Mark::parse(&text), Some(mark));
+        assert_eq!(Mark::parse(&format!("{text}\n\n")), Some(mark));
+        for end in 0..text.len() - 1 {
+            assert_eq!(Mark::parse(&text[..end]), None, "{end}");
+        }
+        assert_eq!(Mark::parse(&format!("{text}more")), None);
+    }
 }

@@ -257,6 +257,11 @@ impl Volume {
         self.root_tag
     }
 
+    /// It was opened for reading only.
+    pub fn is_read_only(&self) -> bool {
+        self.read_only
+    }
+
     /// Makes the volume open with another key from now on. Who has an older copy of the file and
     /// the old key can still read that copy, and what is written later with it.
     pub fn rekey(&mut self, key: &[u8; 32], kdf: Kdf, salt: Option<[u8; 32]>) -> Result<()> {

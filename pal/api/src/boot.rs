@@ -73,6 +73,13 @@ pub enum Source {
     Overlay {
         lower: HostFd,
     },
+    /// A sealed volume in a host file, which the outer half opened, with the key that opens it.
+    Volume {
+        file: HostFd,
+        key: [u8; 32],
+        /// The file that remembers its newest state.
+        anchor: Option<HostFd>,
+    },
     Proc,
     Dev,
     Sys,

@@ -2,7 +2,7 @@
 //! users and host names.
 
 use crate::cli::RunOptions;
-use crate::{Failure, host, users};
+use crate::{Failure, host, users, volume};
 use bastide_manifest::{Env, Manifest, Mount, MountKind, Origin, Problem};
 use bastide_pal::HostFd;
 use bastide_pal::boot::{BootConfig, Network, Source};
@@ -83,6 +83,18 @@ fn mount(mount: &Mount) -> Result<bastide_pal::boot::Mount, Problem> {
                 size: *size,
                 mode: *mode,
             },
+            MountKind::Volume { file, key, anchor } => {
+                let opened = volume::for_run(file, key, anchor.as_deref(), mount.read_only);
+                let (file, key, anchor) = opened.map_err(|e| {
+                    let text = e.to_string();
+                    (mount.origin).problem(text.trim_start_matches("error: "))
+                })?;
+                Source::Volume {
+                    file: hand_over(file.into()),
+                    key,
+                    anchor: anchor.map(|file| hand_over(file.into())),
+                }
+            }
             MountKind::Proc => Source::Proc,
             MountKind::Dev => Source::Dev,
             MountKind::Sys => Source::Sys,

@@ -19,7 +19,7 @@ mod user;
 pub use limits::{Limit, RESOURCES, resource};
 pub use network::{Host, Network, Peer, Port, parse_peer, parse_publish};
 pub use origin::{Origin, Problem, SourceFile};
-pub use schema::{Env, LOG_LEVELS, Manifest, Mount, MountKind, parse_target};
+pub use schema::{Env, LOG_LEVELS, Manifest, Mount, MountKind, VolumeKey, parse_target};
 pub use size::parse_size;
 pub use user::{Id, User};
 

@@ -73,9 +73,25 @@ pub enum MountKind {
         size: u64,
         mode: u32,
     },
+    /// A sealed volume in a file of the host.
+    Volume {
+        file: PathBuf,
+        key: VolumeKey,
+        /// Remembers the volume's newest state.
+        anchor: Option<PathBuf>,
+    },
     Proc,
     Dev,
     Sys,
+}
+
+/// Where a volume's key is.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum VolumeKey {
+    /// 32 bytes in a file of the host.
+    File(PathBuf),
+    /// 64 hexadecimal digits in a variable of the caller's environment.
+    Env(String),
 }
 
 impl Manifest {
@@ -265,6 +281,10 @@ fn mount(mut table: Reader<'_>, origin: Origin, base: &Path) -> Option<Mount> {
         }
     });
 
+    let key_file = table.string("key_file");
+    let key_env = table.string("key_env");
+    let anchor = table.string("anchor");
+
     if !target_given && !table.misspelt("target") {
         table.note(
             origin
@@ -274,12 +294,12 @@ fn mount(mut table: Reader<'_>, origin: Origin, base: &Path) -> Option<Mount> {
     }
     let (kind_name, kind_origin) = kind.unwrap_or_else(|| ("host".into(), origin.clone()));
     let needs_source = match kind_name.as_str() {
-        "host" | "overlay" => true,
+        "host" | "overlay" | "volume" => true,
         "tmpfs" => false,
         other => {
-            let help = match nearest(other, &["host", "tmpfs", "overlay"]) {
+            let help = match nearest(other, &["host", "tmpfs", "overlay", "volume"]) {
                 Some(near) => format!("did you mean `{near}`?"),
-                None => "the types are: host, tmpfs, overlay".into(),
+                None => "the types are: host, tmpfs, overlay, volume".into(),
             };
             table.note(
                 kind_origin
@@ -309,6 +329,25 @@ fn mount(mut table: Reader<'_>, origin: Origin, base: &Path) -> Option<Mount> {
             }
         }
     }
+    if kind_name == "volume" {
+        if key_file.is_some() == key_env.is_some() {
+            table.note(
+                kind_origin
+                    .problem("a volume needs one key")
+                    .help("write key_file = \"FILE\" (32 bytes) or key_env = \"NAME\""),
+            );
+        }
+    } else {
+        for (key, entry) in [
+            ("key_file", &key_file),
+            ("key_env", &key_env),
+            ("anchor", &anchor),
+        ] {
+            if let Some((_, at)) = entry {
+                table.note(at.problem(format!("`{key}` is for mounts of type `volume`")));
+            }
+        }
+    }
     table.finish();
 
     let path = |source: &str| base.join(source);
@@ -319,6 +358,15 @@ fn mount(mut table: Reader<'_>, origin: Origin, base: &Path) -> Option<Mount> {
     let kind = match kind_name.as_str() {
         "host" => MountKind::Host(source),
         "overlay" => MountKind::Overlay(source),
+        "volume" => MountKind::Volume {
+            file: source,
+            key: match (key_file, key_env) {
+                (Some((file, _)), _) => VolumeKey::File(path(&file)),
+                (None, Some((name, _))) => VolumeKey::Env(name),
+                (None, None) => return None,
+            },
+            anchor: anchor.map(|(file, _)| path(&file)),
+        },
         _ => MountKind::Tmpfs {
             size: size.map_or(0, |(size, _)| size),
             mode: mode.map_or(0o755, |(mode, _)| mode),

@@ -353,6 +353,10 @@ fn named(config: &BootConfig) -> Vec<i32> {
         match m.source {
             bastide_pal::boot::Source::Host { root } => fds.push(root.0),
             bastide_pal::boot::Source::Overlay { lower } => fds.push(lower.0),
+            bastide_pal::boot::Source::Volume { file, anchor, .. } => {
+                fds.push(file.0);
+                fds.extend(anchor.map(|fd| fd.0));
+            }
             _ => {}
         }
     }

@@ -1,6 +1,5 @@
 //! What a volume needs of the host: its file, the time, random numbers, and an anchor's file.
 
-use super::keys::hex;
 use bastide_volume::{Anchor, Device, DeviceError, Error, Mark, Platform, Result};
 use std::fs::File;
 use std::io::{ErrorKind, Write};
@@ -52,18 +51,6 @@ impl Platform for Host {
 pub struct AnchorFile(pub PathBuf);
 
 impl AnchorFile {
-    fn parse(text: &str) -> Option<Mark> {
-        let mut lines = text.lines();
-        let mut field = |name: &str| lines.next()?.strip_prefix(name)?.strip_prefix(' ');
-        (field("bastide-anchor")? == "1").then_some(())?;
-        Some(Mark {
-            volume: hex(field("volume")?)?,
-            generation: field("generation")?.parse().ok()?,
-            logged: field("logged")?.parse().ok()?,
-            tag: hex(field("tag")?)?,
-        })
-    }
-
     fn write(&self, text: &str) -> std::io::Result<()> {
         let mut new = self.0.clone().into_os_string();
         new.push(".new");
@@ -84,21 +71,14 @@ pub fn to_hex(bytes: &[u8]) -> String {
 impl Anchor for AnchorFile {
     fn load(&mut self) -> Result<Option<Mark>> {
         match std::fs::read_to_string(&self.0) {
-            Ok(text) => AnchorFile::parse(&text).map(Some).ok_or(Error::Anchor),
+            Ok(text) => Mark::parse(&text).map(Some).ok_or(Error::Anchor),
             Err(e) if e.kind() == ErrorKind::NotFound => Ok(None),
             Err(_) => Err(Error::Anchor),
         }
     }
 
     fn store(&mut self, mark: &Mark) -> Result<()> {
-        let text = format!(
-            "bastide-anchor 1\nvolume {}\ngeneration {}\nlogged {}\ntag {}\n",
-            to_hex(&mark.volume),
-            mark.generation,
-            mark.logged,
-            to_hex(&mark.tag)
-        );
-        self.write(&text).map_err(|_| Error::Anchor)
+        self.write(&mark.text()).map_err(|_| Error::Anchor)
     }
 }
 

@@ -3,6 +3,7 @@
 use super::cli::{Access, NewKey};
 use crate::Failure;
 use argon2::{Algorithm, Argon2, Params, Version};
+use bastide_manifest::VolumeKey;
 use bastide_volume::{Kdf, Key32};
 use rustix::termios::{LocalModes, OptionalActions, tcgetattr, tcsetattr};
 use std::io::{BufRead, IsTerminal, Write};
@@ -51,6 +52,14 @@ impl NewKey {
     /// The source that was named.
     pub fn key(&self) -> Option<Box<dyn KeySource>> {
         source(&self.new_key_file, &self.new_key_env, self.new_passphrase)
+    }
+}
+
+/// The source that a manifest names.
+pub fn of_manifest(key: &VolumeKey) -> Box<dyn KeySource> {
+    match key {
+        VolumeKey::File(path) => Box::new(File(path.clone())),
+        VolumeKey::Env(name) => Box::new(Env(name.clone())),
     }
 }
 
@@ -120,7 +129,7 @@ impl KeySource for Env {
 }
 
 /// `2 N` hexadecimal digits.
-pub fn hex<const N: usize>(text: &str) -> Option<[u8; N]> {
+fn hex<const N: usize>(text: &str) -> Option<[u8; N]> {
     let text = text.trim().as_bytes();
     if text.len() != 2 * N {
         return None;

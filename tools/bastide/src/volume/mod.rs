@@ -10,10 +10,12 @@ mod path;
 mod show;
 
 use crate::{Failure, say};
-use bastide_volume::{Error, Header, Kdf, Options, Volume, new_salt};
+use bastide_manifest::VolumeKey;
+use bastide_volume::{Error, Header, Kdf, Key32, Options, Volume, new_salt};
 use cli::{Access, NewKey, VolumeVerb};
 use host::{AnchorFile, Host, HostFile};
 use indicatif::{ProgressBar, ProgressStyle};
+use keys::KeySource;
 use std::fs::{File, OpenOptions, TryLockError};
 use std::path::Path;
 use std::process::ExitCode;
@@ -82,17 +84,45 @@ fn open_file(path: &Path, read_only: bool) -> Result<File, Failure> {
     }
 }
 
+/// The key that opens what is in a volume's file.
+fn key_for(path: &Path, device: &HostFile, source: &dyn KeySource) -> Result<Key32, Failure> {
+    let failed = |e| wrong(path.display(), e);
+    let copies = Header::copies(device).map_err(failed)?;
+    let header = copies.first().ok_or_else(|| failed(Error::NotAVolume))?;
+    let key = source.key(header.kdf, &header.salt, false)?;
+    // After a change of the key that was cut short, the copies want different ones.
+    match copies.iter().any(|h| h.unwrap(&key).is_some()) {
+        true => Ok(key),
+        false => Err(failed(Error::WrongKey)),
+    }
+}
+
+/// Opens what a run mounts: the volume's file, its key, and its anchor's file.
+pub fn for_run(
+    path: &Path,
+    key: &VolumeKey,
+    anchor: Option<&Path>,
+    read_only: bool,
+) -> Result<(File, [u8; 32], Option<File>), Failure> {
+    let device = HostFile(open_file(path, read_only)?);
+    let key = key_for(path, &device, &*keys::of_manifest(key))?;
+    let anchor = anchor
+        .map(|path| {
+            let mut options = OpenOptions::new();
+            options.read(true).write(true).create(true).truncate(false);
+            (options.open(path))
+                .map_err(|e| Failure::new(format!("cannot open {}: {e}", path.display())))
+        })
+        .transpose()?;
+    Ok((device.0, *key, anchor))
+}
+
 /// Opens a volume.
 fn open(access: &Access, read_only: bool) -> Result<Volume, Failure> {
     let source = access.needed_key()?;
     let path = access.volume.display();
     let device = HostFile(open_file(&access.volume, read_only)?);
-    // After a change of the key that was cut short, the copies may want different ones.
-    let copies = Header::copies(&device).map_err(|e| wrong(&path, e))?;
-    let header = copies
-        .first()
-        .ok_or_else(|| wrong(&path, Error::NotAVolume))?;
-    let key = source.key(header.kdf, &header.salt, false)?;
+    let key = key_for(&access.volume, &device, &*source)?;
     Volume::open(Box::new(device), &key, options(access, read_only)).map_err(|e| wrong(path, e))
 }
 

@@ -1,0 +1,262 @@
+//! Open files and directories of a volume.
+
+use super::Node;
+use crate::fs::atime::{self, now};
+use crate::fs::file::O_APPEND;
+use crate::fs::{Dirent, File, FileOps, Inode, Mappable, SetAttr, Stat};
+use crate::process::creds::CAP_FSETID;
+use crate::uio::{IoDst, IoSrc};
+use crate::wait::{Events, POLLIN, POLLOUT, POLLRDNORM, POLLWRNORM, PollTable};
+use crate::{Errno, Result, Task};
+use alloc::vec;
+use alloc::vec::Vec;
+use bastide_abi::raw::general::{
+    FALLOC_FL_KEEP_SIZE, FALLOC_FL_PUNCH_HOLE, FALLOC_FL_ZERO_RANGE, O_DSYNC,
+};
+use bastide_volume::BLOCK;
+use core::any::Any;
+
+/// Most bytes that pass through kernel memory at once.
+const BOUNCE: usize = 256 << 10;
+/// Names of a directory that are taken at once.
+const NAMES: usize = 128;
+
+impl Node {
+    /// Reads contents: from memory if they are there. No lock is held while they are copied to the
+    /// application.
+    pub(super) fn read_to(&self, offset: u64, dst: &mut IoDst<'_>) -> Result<usize> {
+        let object = self.object.lock().as_ref().map(|m| m.object.clone());
+        if let Some(object) = object {
+            return object.read(offset, dst);
+        }
+        let mut done = 0;
+        let mut buf = vec![0; dst.left().min(BOUNCE)];
+        while dst.left() > 0 {
+            let at = offset.saturating_add(done as u64);
+            let want = dst.left().min(buf.len());
+            let part = buf.get_mut(..want).unwrap_or_default();
+            let step = (self.core.with(|v| v.read(self.ino, at, part)))
+                .and_then(|n| Ok((n, dst.put(part.get(..n).unwrap_or_default())?)));
+            match step {
+                Ok((_, put)) if put < want => return Ok(done + put),
+                Ok((_, put)) => done += put,
+                Err(_) if done > 0 => break,
+                Err(e) => return Err(e),
+            }
+        }
+        Ok(done)
+    }
+
+    /// Writes one piece, at an offset or at the end: where, and how much.
+    pub(super) fn write_piece(&self, offset: Option<u64>, data: &[u8]) -> Result<(u64, usize)> {
+        let held = self.object.lock();
+        let (at, n) = self.core.change(|v| {
+            let at = match offset {
+                Some(at) => at,
+                None => v.inode(self.ino)?.size,
+            };
+            Ok((at, v.write(self.ino, at, data)?))
+        })?;
+        if let Some(mapped) = &*held {
+            let part = data.get(..n).unwrap_or_default();
+            mapped.object.write(at, &mut IoSrc::kernel(part))?;
+        }
+        Ok((at, n))
+    }
+
+    fn accessed(&self, f: &File) -> Result<()> {
+        let a = self.core.with(|v| v.inode(self.ino))?;
+        if atime::wanted(f, a.atime, a.mtime, a.ctime) {
+            let attr = bastide_volume::SetAttr {
+                atime: Some(now()),
+                ctime: Some(a.ctime),
+                ..Default::default()
+            };
+            self.core.change(|v| v.set_attr(self.ino, &attr))?;
+        }
+        Ok(())
+    }
+
+    /// Contents were written: set-id bits and file capabilities go, unless the writer may keep
+    /// them.
+    fn written(&self, t: &Task) -> Result<()> {
+        let mode = self.core.with(|v| v.inode(self.ino))?.mode;
+        let drops = mode & 0o4000 != 0 || mode & 0o2010 == 0o2010;
+        if drops && !t.creds().capable(CAP_FSETID) {
+            let keep = match mode & 0o2010 == 0o2010 {
+                true => !0o6000,
+                false => !0o4000,
+            };
+            let attr = bastide_volume::SetAttr {
+                mode: Some(mode & keep & 0o7777),
+                ..Default::default()
+            };
+            self.core.change(|v| v.set_attr(self.ino, &attr))?;
+        }
+        let capability = &b"security.capability"[..];
+        if (self.core.with(|v| v.list_xattr(self.ino))?).contains(&capability.to_vec()) {
+            self.core.change(|v| v.remove_xattr(self.ino, capability))?;
+        }
+        Ok(())
+    }
+
+    /// Makes a hole, in memory too.
+    fn punch(&self, offset: u64, len: u64) -> Result<()> {
+        let held = self.object.lock();
+        self.core.change(|v| v.punch(self.ino, offset, len))?;
+        match &*held {
+            Some(mapped) => mapped.object.punch(offset, len),
+            None => Ok(()),
+        }
+    }
+}
+
+impl FileOps for Node {
+    fn as_any(&self) -> &dyn Any {
+        self
+    }
+
+    fn read(&self, _t: &Task, f: &File, dst: &mut IoDst<'_>, offset: Option<u64>) -> Result<usize> {
+        self.regular()?;
+        let n = self.read_to(offset.unwrap_or(0), dst)?;
+        self.accessed(f)?;
+        Ok(n)
+    }
+
+    fn write(&self, t: &Task, f: &File, src: &mut IoSrc<'_>, offset: Option<u64>) -> Result<usize> {
+        self.regular()?;
+        let append = offset.is_none() || f.flags() & O_APPEND != 0;
+        let mut next = offset.filter(|_| !append);
+        let mut done = 0;
+        while src.left() > 0 {
+            let step = src.take_vec(BOUNCE).and_then(|data| {
+                let (at, n) = self.write_piece(next, &data)?;
+                // The pieces of one write follow each other.
+                next = Some(at + n as u64);
+                src.rewind(data.len() - n);
+                Ok((n, n < data.len()))
+            });
+            match step {
+                Ok((n, short)) => {
+                    done += n;
+                    if short {
+                        break;
+                    }
+                }
+                Err(_) if done > 0 => break,
+                Err(e) => return Err(e),
+            }
+        }
+        if done > 0 {
+            self.written(t)?;
+            if f.flags() & O_DSYNC != 0 {
+                self.sync()?;
+            }
+        }
+        Ok(done)
+    }
+
+    fn seekable(&self) -> bool {
+        true
+    }
+
+    fn size(&self) -> Result<u64> {
+        self.regular().map_err(|_| Errno::EINVAL)?;
+        Ok(self.core.with(|v| v.inode(self.ino))?.size)
+    }
+
+    fn seek_data(&self, offset: u64, data: bool) -> Result<u64> {
+        self.write_back()?;
+        (self.core.with(|v| v.seek(self.ino, offset, data))?).ok_or(Errno::ENXIO)
+    }
+
+    fn poll(&self, _f: &File, _table: Option<&mut PollTable>) -> Events {
+        POLLIN | POLLOUT | POLLRDNORM | POLLWRNORM
+    }
+
+    fn pollable(&self) -> bool {
+        false
+    }
+
+    fn mmap(&self, f: &File) -> Result<Mappable> {
+        self.regular().map_err(|_| Errno::ENODEV)?;
+        let object = self.object(f.writable())?;
+        self.accessed(f)?;
+        Ok(Mappable::Pages(object))
+    }
+
+    fn truncate(&self, len: u64) -> Result<()> {
+        Inode::set_attr(
+            self,
+            &SetAttr {
+                size: Some(len),
+                ..Default::default()
+            },
+        )
+    }
+
+    fn fallocate(&self, mode: u32, offset: u64, len: u64) -> Result<()> {
+        self.regular().map_err(|_| Errno::ENODEV)?;
+        let end = offset.checked_add(len).ok_or(Errno::EFBIG)?;
+        let keep = mode & FALLOC_FL_KEEP_SIZE != 0;
+        match mode & !FALLOC_FL_KEEP_SIZE {
+            // Nothing is ever written in place, so there are no blocks to set aside; but what
+            // could never fit is refused now.
+            0 => {
+                let free = self.core.volume.lock().usage().free;
+                if len.div_ceil(BLOCK as u64) > free {
+                    return Err(Errno::ENOSPC);
+                }
+            }
+            FALLOC_FL_PUNCH_HOLE if keep => self.punch(offset, len)?,
+            FALLOC_FL_ZERO_RANGE => self.punch(offset, len)?,
+            _ => return Err(Errno::EOPNOTSUPP),
+        }
+        if !keep && end > self.size()? {
+            self.truncate(end)?;
+        }
+        Ok(())
+    }
+
+    fn fsync(&self, _data_only: bool) -> Result<()> {
+        self.sync()
+    }
+
+    fn read_dir(
+        &self,
+        _t: &Task,
+        position: u64,
+        emit: &mut dyn FnMut(Dirent<'_>) -> bool,
+    ) -> Result<()> {
+        let mut at = position;
+        loop {
+            let mut batch = Vec::new();
+            self.core.with(|v| {
+                v.read_dir(self.ino, at, &mut |e, next| {
+                    batch.push((e.clone(), next));
+                    batch.len() < NAMES
+                })
+            })?;
+            let full = batch.len() >= NAMES;
+            for (e, next) in batch {
+                at = next;
+                let entry = Dirent {
+                    ino: e.ino,
+                    next,
+                    kind: e.kind,
+                    name: &e.name,
+                };
+                if !emit(entry) {
+                    return Ok(());
+                }
+            }
+            if !full {
+                return Ok(());
+            }
+        }
+    }
+
+    fn stat(&self) -> Result<Stat> {
+        Inode::stat(self)
+    }
+}

@@ -1,0 +1,191 @@
+//! Sealed volumes: what `libos/volume` keeps in one host file, as a mounted file system.
+//!
+//! Contents are read from and written to the volume, which holds back what is written until a
+//! commit: `fsync(2)`, `sync(2)`, [`INTERVAL`] after the last one, and the enclave's end. A file
+//! that is mapped is in memory whole ([`node::Node::object`]) as long as it is; its writes go to
+//! both, and what was written through shared mappings is found by comparing, at the next commit.
+//!
+//! Lock order: the files in use, a file's object, the volume.
+
+mod device;
+mod file;
+mod node;
+
+pub use node::Node;
+
+use super::inode::new_dev;
+use super::{FileSystem, HostHandle, Inode, StatFs};
+use crate::{Errno, Result, pal};
+use alloc::boxed::Box;
+use alloc::collections::BTreeMap;
+use alloc::sync::{Arc, Weak};
+use alloc::vec::Vec;
+use bastide_base::sync::{Mutex, Once};
+use bastide_pal::HostFd;
+use bastide_volume::{BLOCK, Error, Options, ROOT, Volume};
+use core::sync::atomic::{AtomicU64, Ordering};
+use device::{AnchorFile, Enclave, HostFile};
+
+/// How long changes wait for a commit at most while others follow, nanoseconds.
+const INTERVAL: u64 = 5_000_000_000;
+/// `f_type`: there is none for volumes, and programs know this one (ext4's) to keep what is synced.
+const MAGIC: u64 = 0xef53;
+
+/// What the files of a volume share.
+pub(super) struct Core {
+    fs: Once<Weak<VolumeFs>>,
+    dev: u64,
+    volume: Mutex<Volume>,
+    /// Files in use, by inode number.
+    nodes: Mutex<BTreeMap<u64, Weak<Node>>>,
+    /// When the last commit was, monotonic.
+    committed: AtomicU64,
+}
+
+/// A mounted volume.
+pub struct VolumeFs {
+    core: Arc<Core>,
+    root: Arc<Node>,
+}
+
+/// Opens the volume in a host file. What is wrong is logged, for the person who started us.
+pub fn new(
+    file: HostFd,
+    key: &[u8; 32],
+    anchor: Option<HostFd>,
+    read_only: bool,
+) -> Result<Arc<VolumeFs>> {
+    let options = Options {
+        read_only,
+        anchor: anchor.map(|fd| Box::new(AnchorFile(HostFile(HostHandle(fd)))) as _),
+        ..Options::new(Box::new(Enclave))
+    };
+    let device = Box::new(HostFile(HostHandle(file)));
+    let volume = Volume::open(device, key, options).map_err(|e| {
+        let line = alloc::format!("bastide: cannot open the volume: {e}\n");
+        pal().log(line.as_bytes());
+        errno(e)
+    })?;
+    let core = Arc::new(Core {
+        fs: Once::new(),
+        dev: new_dev(),
+        volume: Mutex::new(volume),
+        nodes: Mutex::default(),
+        committed: AtomicU64::new(crate::time::monotonic()),
+    });
+    let root = core.node(ROOT)?;
+    let fs = Arc::new(VolumeFs { core, root });
+    fs.core.fs.get_or_init(|| Arc::downgrade(&fs));
+    Ok(fs)
+}
+
+/// Linux's number for what went wrong.
+pub(super) fn errno(e: Error) -> Errno {
+    match e {
+        Error::NotFound => Errno::ENOENT,
+        Error::Exists => Errno::EEXIST,
+        Error::NotDir => Errno::ENOTDIR,
+        Error::IsDir => Errno::EISDIR,
+        Error::NotEmpty => Errno::ENOTEMPTY,
+        Error::NoSpace => Errno::ENOSPC,
+        Error::ReadOnly => Errno::EROFS,
+        Error::NameTooLong => Errno::ENAMETOOLONG,
+        Error::Invalid => Errno::EINVAL,
+        Error::NotPermitted => Errno::EPERM,
+        Error::TooBig => Errno::EFBIG,
+        Error::TooManyLinks => Errno::EMLINK,
+        Error::NoAttribute => Errno::ENODATA,
+        _ => Errno::EIO,
+    }
+}
+
+impl Core {
+    /// Reads something of the volume.
+    fn with<T>(&self, f: impl FnOnce(&mut Volume) -> bastide_volume::Result<T>) -> Result<T> {
+        f(&mut self.volume.lock()).map_err(errno)
+    }
+
+    /// Changes something of the volume, and commits if it is time to.
+    fn change<T>(&self, f: impl FnOnce(&mut Volume) -> bastide_volume::Result<T>) -> Result<T> {
+        let mut volume = self.volume.lock();
+        let result = f(&mut volume).map_err(errno);
+        let now = crate::time::monotonic();
+        if now.saturating_sub(self.committed.load(Ordering::Relaxed)) > INTERVAL {
+            self.committed.store(now, Ordering::Relaxed);
+            // A failure stops the volume: the next change, or `fsync(2)`, tells.
+            let _ = volume.commit();
+        }
+        result
+    }
+
+    /// The file with a number: the same object for all, as long as anybody uses it.
+    fn node(self: &Arc<Self>, ino: u64) -> Result<Arc<Node>> {
+        let mut nodes = self.nodes.lock();
+        if let Some(node) = nodes.get(&ino).and_then(Weak::upgrade) {
+            return Ok(node);
+        }
+        let mode = self.with(|v| {
+            let inode = v.inode(ino)?;
+            v.hold(ino);
+            Ok(inode.mode)
+        })?;
+        let node = Node::new(self.clone(), ino, mode);
+        nodes.insert(ino, Arc::downgrade(&node));
+        Ok(node)
+    }
+
+    /// A file's object is gone.
+    fn dropped(&self, node: &Node) {
+        {
+            // Until it is written back, nobody finds the file again.
+            let mut nodes = self.nodes.lock();
+            let _ = node.write_back();
+            if nodes.get(&node.ino).is_some_and(|n| n.strong_count() == 0) {
+                nodes.remove(&node.ino);
+            }
+        }
+        // What cannot be removed now is removed by the next mount.
+        let _ = self.volume.lock().release(node.ino);
+    }
+
+    /// Files in use.
+    fn in_use(&self) -> Vec<Arc<Node>> {
+        (self.nodes.lock().values())
+            .filter_map(Weak::upgrade)
+            .collect()
+    }
+}
+
+impl FileSystem for VolumeFs {
+    fn name(&self) -> &'static str {
+        "volume"
+    }
+
+    fn root(&self) -> Arc<dyn Inode> {
+        self.root.clone()
+    }
+
+    fn statfs(&self) -> Result<StatFs> {
+        let usage = self.core.volume.lock().usage();
+        // Files take space as contents do: there may be as many as there are blocks.
+        Ok(StatFs {
+            magic: MAGIC,
+            bsize: BLOCK as u64,
+            blocks: usage.blocks,
+            bfree: usage.free,
+            bavail: usage.free,
+            files: usage.inodes + usage.free,
+            ffree: usage.free,
+            namelen: bastide_volume::NAME_MAX as u64,
+        })
+    }
+
+    fn sync(&self) -> Result<()> {
+        for node in self.core.in_use() {
+            node.write_back()?;
+        }
+        let now = crate::time::monotonic();
+        self.core.committed.store(now, Ordering::Relaxed);
+        self.core.with(Volume::commit)
+    }
+}

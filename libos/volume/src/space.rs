@@ -195,6 +195,13 @@ impl Space {
         self.total
     }
 
+    /// One past the highest block that is in use after the commit. All below it that are in use
+    /// have been written; others above may have been given back before they were.
+    pub fn high_after(&self) -> u64 {
+        let used = (0..self.high).rev().find(|b| self.will_be_used(*b));
+        used.map_or(0, |b| b + 1)
+    }
+
     /// One past the highest block that is in use, now or after the commit.
     pub fn high(&self) -> u64 {
         self.high

@@ -191,7 +191,7 @@ impl Volume {
         root.generation += 1;
         root.time = self.now();
         root.tree = self.tree.write()?;
-        root.high = self.tree.space.high();
+        root.high = self.tree.space.high_after();
         self.tree.store.write_out()?;
         let store = &mut self.tree.store;
         store.device.flush()?;

@@ -3,6 +3,7 @@
 
 mod common;
 
+use bastide_volume::{Limits, New, Options, ROOT, Volume};
 use common::model::{Both, Model, Shape};
 use common::*;
 
@@ -73,4 +74,42 @@ fn a_volume_that_is_mostly_full() {
     for seed in 20..26 {
         run(seed, 1 << 20, 4000, shape);
     }
+}
+
+#[test]
+fn what_comes_and_goes_in_one_transaction_leaves_nothing() {
+    let disk = Disk::default();
+    drop(create(&disk, 64 << 20));
+    // Blocks are given out before the commit, and not all of them written.
+    let small = || {
+        let limits = Limits {
+            pages: 100,
+            ..Limits::default()
+        };
+        let options = Options {
+            limits,
+            ..options()
+        };
+        Volume::open(Box::new(disk.clone()), &KEY, options).unwrap()
+    };
+    let mut v = small();
+    let new = New {
+        mode: FILE,
+        ..New::default()
+    };
+    for name in [b"a", b"b"] {
+        let ino = v.create_file(ROOT, name, &new).unwrap();
+        let data = vec![5; 1 << 20];
+        assert_eq!(v.write(ino, 0, &data), Ok(data.len()));
+        v.unlink(ROOT, name).unwrap();
+        v.commit().unwrap();
+        v = small();
+        assert_eq!(fsck(&mut v), Vec::<String>::new());
+    }
+    let ino = v.create_file(ROOT, b"c", &new).unwrap();
+    assert_eq!(v.write(ino, 0, &[6; 100_000]), Ok(100_000));
+    v.commit().unwrap();
+    v = open(&disk).unwrap();
+    assert_eq!(read_all(&mut v, ino).unwrap(), [6; 100_000]);
+    assert_eq!(fsck(&mut v), Vec::<String>::new());
 }

@@ -6,6 +6,7 @@ mod examples;
 mod left_behind;
 mod network;
 mod options;
+mod sealed;
 mod signals;
 mod terminal;
 mod volume;

@@ -28,6 +28,9 @@ pub enum Rename {
     Exchange,
 }
 
+/// Names that a file may have: as many as on ext4.
+const LINK_MAX: u32 = 65000;
+
 fn dirent(mode: u32) -> u8 {
     ((mode & mode::TYPE) >> 12) as u8
 }
@@ -68,6 +71,9 @@ impl Volume {
 
     fn links(&mut self, ino: u64, change: i32) -> Result<Inode> {
         let mut inode = self.inode(ino)?;
+        if change > 0 && !inode.is_dir() && inode.nlink >= LINK_MAX {
+            return Err(Error::TooManyLinks);
+        }
         let nlink = inode.nlink.checked_add_signed(change);
         inode.nlink = nlink.ok_or(Error::TooManyLinks)?;
         inode.ctime = self.now();

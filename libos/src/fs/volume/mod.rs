@@ -28,8 +28,8 @@ use device::{AnchorFile, Enclave, HostFile};
 
 /// How long changes wait for a commit at most while others follow, nanoseconds.
 const INTERVAL: u64 = 5_000_000_000;
-/// `f_type`: there is none for volumes, and programs know this one (ext4's) to keep what is synced.
-const MAGIC: u64 = 0xef53;
+/// `f_type` of `statfs(2)`: a number that no file system of Linux has, "BAST".
+const MAGIC: u64 = 0x4241_5354;
 
 /// What the files of a volume share.
 pub(super) struct Core {

@@ -1,12 +1,13 @@
-# The Linux Test Project's core list. What passes natively stands in the list itself.
+# The Linux Test Project's core list, or $LTP_LIST's (`extended`). What passes natively stands in the
+# list itself.
 
 prepare() {
-	: "${LTPROOT:?is the folder where LTP is installed}" "${SUITES:?is the folder with ltp_core.json and run_ltp.py}"
+	: "${LTPROOT:?is the folder where LTP is installed}" "${SUITES:?is the folder with ltp_core.json, ltp_extended.json and run_ltp.py}"
 	export LTPROOT
 }
 
 case_list() { # SIDE [TAG…]
-	local side=$1 list=$SUITES/ltp_core.json only=() IFS=,
+	local side=$1 list=$SUITES/ltp_${LTP_LIST:-core}.json only=() IFS=,
 	shift
 	if [ "$side" = native ]; then
 		python3 - "$list" "$@" <<-'END'

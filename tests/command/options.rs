@@ -214,6 +214,24 @@ fn trace_reads_like_strace() {
         outcome.stderr.contains("mmap") && !outcome.stderr.contains("exit_group(0)"),
         "{outcome:?}"
     );
+    // Where the calls came from: busy sites have been rewritten, unless that is turned off.
+    let script = "i=0; while [ $i -lt 100 ]; do : < /dev/null; i=$((i + 1)); done";
+    let jumps = |option: &[&str]| {
+        let args = ["run", "-q", "--trace=summary"].iter().chain(option);
+        let args: Vec<&str> = args
+            .chain(&["--", "/bin/sh", "-c", script])
+            .copied()
+            .collect();
+        let outcome = try_bastide(&args);
+        let sites = outcome.stderr.lines().skip_while(|l| !l.ends_with(" site"));
+        let libc = sites.filter(|l| l.contains("/libc.so.6+0x"));
+        let jumps = libc.map(|l| l.split_whitespace().nth(1).unwrap().parse::<u32>().unwrap());
+        jumps
+            .max()
+            .unwrap_or_else(|| panic!("no site in {outcome:?}"))
+    };
+    assert!(jumps(&[]) > 50);
+    assert_eq!(jumps(&["--no-patch"]), 0);
 }
 
 #[test]

@@ -8,6 +8,7 @@ use crate::user::{self, UserAddr};
 use crate::{Errno, Result, Task, pal};
 use alloc::sync::Arc;
 use alloc::vec::Vec;
+use bastide_base::sync::Once;
 use bastide_pal::Prot;
 
 const AT_NULL: u64 = 0;
@@ -45,9 +46,11 @@ pub struct Facts {
     pub secure: bool,
 }
 
-/// `AT_HWCAP`: the processor's `edx` of CPUID leaf 1.
+/// `AT_HWCAP`: the processor's `edx` of CPUID leaf 1. Asked once, as the instruction costs
+/// microseconds in a virtual machine.
 fn hwcap() -> u64 {
-    u64::from(core::arch::x86_64::__cpuid(1).edx)
+    static KNOWN: Once<u64> = Once::new();
+    *KNOWN.get_or_init(|| core::arch::x86_64::__cpuid(1).edx.into())
 }
 
 /// Maps the stack and writes what the program expects on it. The result's `entry` is not set.

@@ -64,6 +64,24 @@ impl Mm {
             .find(|m| m.start <= addr && addr < m.end)
     }
 
+    /// What lies at an address, as `/proc/pid/maps` names it to `reader`, and the offset in it; an
+    /// address that is in nothing with a name stands for itself.
+    pub fn place_of(&self, reader: &Task, addr: usize) -> (String, u64) {
+        let found = {
+            let s = self.state.lock();
+            s.map
+                .find(addr)
+                .map(|v| (v.file.clone(), v.name, v.offset_at(addr)))
+        };
+        let named = found.map(|(file, name, offset)| match file {
+            Some(f) => (file_text(reader, &f), offset),
+            None => (String::from(name), offset),
+        });
+        named
+            .filter(|(name, _)| !name.is_empty())
+            .unwrap_or((String::new(), addr as u64))
+    }
+
     /// `/proc/pid/maps`, with paths as `reader` sees them.
     pub fn maps(&self, reader: &Task) -> String {
         let mut out = String::new();

@@ -28,7 +28,8 @@ use alloc::collections::BTreeMap;
 use alloc::vec::Vec;
 use bastide_base::user as raw;
 use bastide_pal::{Context, Prot};
-use shape::{FAR, JUMP, SYSCALL, Shape, Window, jump, rel32};
+pub use shape::SYSCALL;
+use shape::{FAR, JUMP, Shape, Window, jump, rel32};
 pub(super) use stubs::STUBS;
 use stubs::{Area, STUB};
 

@@ -75,6 +75,7 @@ pub fn before(t: &Task, entry: Option<&Entry>, ctx: &Context) -> Started {
         at: crate::time::monotonic(),
     };
     if kernel().config.trace_summary {
+        summary::count_site(t, ctx);
         if entry.is_some_and(|e| FINAL.contains(&e.name)) {
             summary::count(started.nr, false, 0);
         }

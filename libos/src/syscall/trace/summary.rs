@@ -1,11 +1,15 @@
 //! Totals of the calls, as `strace -c` prints them.
 
+use crate::mm::patch;
+use crate::process::Task;
 use crate::syscall::table;
 use alloc::collections::BTreeMap;
 use alloc::format;
 use alloc::string::String;
 use alloc::vec::Vec;
 use bastide_base::sync::Mutex;
+use bastide_pal::Context;
+use bastide_pal::context::Entry;
 
 #[derive(Clone, Copy, Default)]
 struct Row {
@@ -15,6 +19,32 @@ struct Row {
 }
 
 static ROWS: Mutex<BTreeMap<u64, Row>> = Mutex::new(BTreeMap::new());
+
+/// Calls of one `syscall` instruction: how often it trapped, and how often it had been rewritten and
+/// jumped.
+#[derive(Clone, Copy, Default)]
+struct Site {
+    traps: u64,
+    jumps: u64,
+}
+
+/// By file and offset.
+static SITES: Mutex<BTreeMap<(String, u64), Site>> = Mutex::new(BTreeMap::new());
+
+/// Counts where a call came from.
+pub fn count_site(t: &Task, ctx: &Context) {
+    let next = patch::shown(t, ctx.rip) as usize;
+    let place = t
+        .mm()
+        .place_of(t, next.saturating_sub(patch::SYSCALL.len()));
+    let mut sites = SITES.lock();
+    let site = sites.entry(place).or_default();
+    if ctx.entry == Entry::Trap as u64 {
+        site.traps += 1;
+    } else {
+        site.jumps += 1;
+    }
+}
 
 /// Counts one call.
 pub fn count(nr: u64, failed: bool, nanoseconds: u64) {
@@ -31,7 +61,26 @@ pub fn report() -> String {
         let rows = ROWS.lock();
         rows.iter().map(|(n, r)| (*n, *r)).collect()
     };
-    table_of(rows)
+    let sites: Vec<_> = {
+        let sites = SITES.lock();
+        sites.iter().map(|(at, s)| (at.clone(), *s)).collect()
+    };
+    table_of(rows) + "\n" + &sites_of(sites)
+}
+
+/// Where the calls came from, the busiest site first.
+fn sites_of(mut sites: Vec<((String, u64), Site)>) -> String {
+    sites.sort_by_key(|(_, s)| core::cmp::Reverse(s.traps + s.jumps));
+    let mut out = String::from(
+        "    traps     jumps site\n\
+         --------- --------- ----------------\n",
+    );
+    for ((name, offset), s) in &sites {
+        let (traps, jumps) = (s.traps, s.jumps);
+        let plus = if name.is_empty() { "" } else { "+" };
+        out.push_str(&format!("{traps:9} {jumps:9} {name}{plus}{offset:#x}\n"));
+    }
+    out
 }
 
 fn table_of(mut rows: Vec<(u64, Row)>) -> String {
@@ -98,5 +147,24 @@ mod tests {
             lines[4],
             "100.00    0.004000        1333         3         1 total"
         );
+    }
+
+    #[test]
+    fn the_busiest_site_comes_first() {
+        let at = |name: &str, offset| (String::from(name), offset);
+        let sites = alloc::vec![
+            (at("", 0x7000), Site { traps: 3, jumps: 0 }),
+            (
+                at("/lib/libc.so.6", 0x1234),
+                Site {
+                    traps: 9,
+                    jumps: 100
+                }
+            ),
+        ];
+        let text = sites_of(sites);
+        let lines: Vec<&str> = text.lines().collect();
+        assert_eq!(lines[2], "        9       100 /lib/libc.so.6+0x1234");
+        assert_eq!(lines[3], "        3         0 0x7000");
     }
 }

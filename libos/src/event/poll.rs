@@ -9,7 +9,10 @@ use crate::wait::{Events, POLLERR, POLLHUP, POLLNVAL, PollTable, wait_poll};
 use crate::{Errno, Result, SysResult, Task};
 use alloc::sync::Arc;
 use alloc::vec::Vec;
+use core::sync::atomic::Ordering;
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
+
+const STICKY_TIMEOUTS: u32 = 0x0400_0000;
 
 /// `struct pollfd`.
 #[repr(C)]
@@ -126,7 +129,8 @@ pub fn sys_ppoll(
 }
 
 /// Tells the application how much of its timeout is left, as `{seconds, units of `unit` ns}`. If
-/// it cannot be told, the call must not be restarted with the full timeout.
+/// it cannot be told, or is not to be (`personality(2)`), the call must not be restarted with the
+/// full timeout.
 pub(super) fn write_left(
     t: &Task,
     addr: UserAddr,
@@ -138,7 +142,13 @@ pub(super) fn write_left(
         return r;
     };
     let value = [left / 1_000_000_000, left % 1_000_000_000 / unit];
-    match (user::write(t, addr, &value), r) {
+    let sticky = t.process.personality.load(Ordering::Relaxed) & STICKY_TIMEOUTS != 0;
+    let told = if sticky {
+        Err(Errno::EFAULT)
+    } else {
+        user::write(t, addr, &value)
+    };
+    match (told, r) {
         (Err(_), Err(Errno::ERESTARTNOHAND)) => Err(Errno::EINTR),
         (_, r) => r,
     }

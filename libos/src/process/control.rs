@@ -38,6 +38,7 @@ const ARCH_SET_FS: i32 = 0x1002;
 const ARCH_GET_FS: i32 = 0x1003;
 const ARCH_GET_GS: i32 = 0x1004;
 const ARCH_GET_CPUID: i32 = 0x1011;
+const ARCH_SET_CPUID: i32 = 0x1012;
 
 /// `arch_prctl(2)`. `%gs` is the kernel's own, so programs cannot set it.
 pub fn sys_arch_prctl(t: &Arc<Task>, code: i32, addr: u64) -> SysResult {
@@ -60,6 +61,8 @@ pub fn sys_arch_prctl(t: &Arc<Task>, code: i32, addr: u64) -> SysResult {
             Ok(0)
         }
         ARCH_GET_CPUID => Ok(1),
+        // As on a processor that cannot make `cpuid` fault.
+        ARCH_SET_CPUID => Err(Errno::ENODEV),
         _ => Err(Errno::EINVAL),
     }
 }

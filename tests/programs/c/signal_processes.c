@@ -10,6 +10,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/epoll.h>
+#include <sys/personality.h>
 #include <sys/resource.h>
 #include <sys/select.h>
 #include <sys/signalfd.h>
@@ -208,6 +209,13 @@ static void single_calls(void) {
 	}
 	printf(" %d\n", poll(&p, 1, 2000));
 	wait(NULL);
+	// select does not tell what is left of its timeout to who does not want to know.
+	struct timeval left[2] = {{0, 1000}, {0, 1000}};
+	select(0, NULL, NULL, NULL, &left[0]);
+	personality(STICKY_TIMEOUTS);
+	select(0, NULL, NULL, NULL, &left[1]);
+	personality(0);
+	printf("left: %ld %ld\n", (long)left[0].tv_usec, (long)left[1].tv_usec);
 	// Who polls an inherited one looks at signals of its own.
 	fflush(stdout);
 	if (!fork()) {

@@ -11,7 +11,7 @@ use std::time::Duration;
 /// * `needs: gcc zstd`: programs without which it is skipped;
 /// * `build: dynamic static musl no-pie`: how a C program is compiled, one test each;
 /// * `run: busybox sh`: what runs it, before the file's name;
-/// * `args: 3`: arguments;
+/// * `args: 3`: arguments; several such lines make one test each;
 /// * `keep`: the scratch directory is the host's, and is compared afterwards;
 /// * `options: --init`: options of `bastide run`;
 /// * `stderr: any`: standard error is not compared;
@@ -105,6 +105,7 @@ fn read(group: &Path, file: &Path, list: &mut Vec<Case>) {
     } else {
         Vec::new()
     };
+    let mut args = Vec::new();
     let text =
         fs::read_to_string(file).unwrap_or_else(|error| panic!("{}: {error}", file.display()));
     let comments = text.lines().map_while(|line| {
@@ -119,7 +120,7 @@ fn read(group: &Path, file: &Path, list: &mut Vec<Case>) {
             "needs" => case.needs.extend(words(value)),
             "build" => builds = words(value),
             "run" => case.run = words(value),
-            "args" => case.args = words(value),
+            "args" => args.push(words(value)),
             "keep" => case.keep = true,
             "options" => case.options = words(value),
             "stderr" => case.any_stderr = value.trim() == "any",
@@ -130,17 +131,29 @@ fn read(group: &Path, file: &Path, list: &mut Vec<Case>) {
             _ => {}
         }
     }
-    if builds.is_empty() {
-        list.push(case);
-        return;
-    }
-    for build in builds {
+    let several = args.len() > 1;
+    for args in if args.is_empty() {
+        vec![Vec::new()]
+    } else {
+        args
+    } {
         let mut case = case.clone();
-        case.name = format!("{}/{build}", case.name);
-        if build == "musl" {
-            case.needs.push("musl-gcc".into());
+        if several {
+            case.name = format!("{}/{}", case.name, args.join("-"));
         }
-        case.build = Some(build);
-        list.push(case);
+        case.args = args;
+        if builds.is_empty() {
+            list.push(case);
+            continue;
+        }
+        for build in &builds {
+            let mut case = case.clone();
+            case.name = format!("{}/{build}", case.name);
+            if build == "musl" {
+                case.needs.push("musl-gcc".into());
+            }
+            case.build = Some(build.clone());
+            list.push(case);
+        }
     }
 }

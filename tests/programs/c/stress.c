@@ -1,7 +1,7 @@
 // Threads that fork, execute, share memory and pass descriptors, again and again, without a leak.
-// build: dynamic static
-// args: 100
-// seconds: 240
+// build: dynamic
+// args: 1000
+// seconds: 600
 #define _GNU_SOURCE
 #include <dirent.h>
 #include <pthread.h>

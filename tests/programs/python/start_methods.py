@@ -1,6 +1,10 @@
-# multiprocessing with spawn: pool, queue, pipe, lock, value, event, shared memory, manager.
+# Pool, queue, pipe, lock, value, event, shared memory and manager, with each way to start a process.
+# args: fork
+# args: spawn
+# args: forkserver
 # seconds: 180
 import multiprocessing as mp
+import sys
 from multiprocessing import shared_memory
 
 
@@ -38,7 +42,7 @@ def fail():
 
 
 if __name__ == "__main__":
-    mp.set_start_method("spawn")
+    mp.set_start_method(sys.argv[1])
     with mp.Pool(3) as pool:
         print(pool.map(square, range(20)))
         print(sorted(pool.imap_unordered(square, range(5))))

@@ -22,7 +22,7 @@ MAY_USE = {
     "bastide-volume": set(),
     "bastide-libos": {"bastide-abi", "bastide-base", "bastide-pal", "bastide-volume"},
     # A platform for tests, and the tests that run the kernel on it.
-    "bastide-hostile": {"bastide-base", "bastide-libos", "bastide-pal"},
+    "bastide-hostile": {"bastide-base", "bastide-libos", "bastide-pal", "bastide-volume"},
     # The inner half shares the unsafe floor (user-memory access, locks), not the kernel.
     "bastide-pal-linux": {"bastide-base", "bastide-pal"},
     "bastide-outer": {"bastide-pal", "bastide-pal-linux"},

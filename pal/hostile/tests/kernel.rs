@@ -3,6 +3,9 @@
 //! The kernel is one per process, so each case runs in a process of its own: this program again,
 //! told by the environment what to do.
 
+#[path = "kernel/sealed.rs"]
+mod sealed;
+
 use bastide_hostile::{CALLS, Hostile, LIES};
 use bastide_libos::kernel::{Upcalls, boot};
 use bastide_pal::boot::{BootConfig, Mount, Network, Source, Stdio};
@@ -51,7 +54,7 @@ fn program() -> Vec<u8> {
 
 /// A tree of files for the program.
 fn tree(root: &Path) {
-    for dir in ["bin", "ov", "proc", "dev", "sys", "tmp", "dir"] {
+    for dir in ["bin", "ov", "proc", "dev", "sys", "tmp", "dir", "vol"] {
         fs::create_dir_all(root.join(dir)).unwrap();
     }
     fs::write(root.join("bin/prog"), program()).unwrap();
@@ -63,6 +66,7 @@ fn tree(root: &Path) {
     fs::write(root.join("file"), [b'f'; 10_000]).unwrap();
     fs::write(root.join("dir/inner"), b"inner").unwrap();
     std::os::unix::fs::symlink("file", root.join("sym")).unwrap();
+    sealed::make(&root.join("sealed"));
 }
 
 fn keep(f: impl IntoRawFd) -> HostFd {
@@ -116,6 +120,7 @@ fn config(root: &Path) -> BootConfig {
         mounts: vec![
             mount("/", Source::Host { root: open() }),
             mount("/ov", Source::Overlay { lower: open() }),
+            mount("/vol", sealed::source(&root.join("sealed"))),
             mount("/proc", Source::Proc),
             mount("/dev", Source::Dev),
             mount("/sys", Source::Sys),
@@ -648,7 +653,7 @@ fn child() {
     let all = app.put(0, bytes(&[u64::MAX]));
     app.call(libc::SYS_rt_sigprocmask, &[0, all, 0, 8]);
     pal.begin();
-    for base in ["/", "/ov/", "/tmp/"] {
+    for base in ["/", "/ov/", "/tmp/", "/vol/"] {
         files(&app, base);
     }
     streams(&app);

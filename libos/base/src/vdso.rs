@@ -168,7 +168,7 @@ pub fn code() -> &'static [u8] {
         static bastide_vdso: [u8; PAGE];
     }
     // SAFETY: the object below is one page of constants.
-    unsafe { &*&raw const bastide_vdso }
+    unsafe { &bastide_vdso }
 }
 
 global_asm!(include_str!("vdso.s"));

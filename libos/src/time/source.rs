@@ -250,7 +250,6 @@ mod tests {
             ticks: 500_000_000,
             rate: GHZ,
             clocks: [1_000_050_000; vdso::CLOCKS],
-            ..Period::default()
         };
         let now = sample(1_600_000_000, 1_600_000_000);
         let p = next_period(&old, base, now).unwrap();

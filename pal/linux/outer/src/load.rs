@@ -69,7 +69,7 @@ pub fn load() -> Result<(usize, Vec<Segment>), LaunchError> {
         .ok_or_else(|| bad("it has no dynamic section"))?
         .info;
     // The table lies in the first segment, whose offsets are its addresses.
-    let (table, size) = (dynamic.rela as usize, dynamic.relasz);
+    let (table, size) = (dynamic.rela, dynamic.relasz);
     let relocations = RelocSection::parse(image, table, size, true, ctx).map_err(malformed)?;
     for r in relocations.iter() {
         if r.r_type != R_X86_64_RELATIVE {

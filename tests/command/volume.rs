@@ -53,7 +53,9 @@ fn a_tree_goes_in_and_comes_out() {
     let dir = scratch.path().join("in");
     fs::create_dir_all(dir.join("a/b/c")).unwrap();
     fs::write(dir.join("a/small"), "hello\n").unwrap();
-    let large: Vec<u8> = (0..3_000_000_u32).map(|i| (i * i >> 7) as u8).collect();
+    let large: Vec<u8> = (0..3_000_000_u32)
+        .map(|i| (i.wrapping_mul(i) >> 7) as u8)
+        .collect();
     fs::write(dir.join("a/b/large"), &large).unwrap();
     fs::hard_link(dir.join("a/small"), dir.join("a/b/again")).unwrap();
     symlink("../small", dir.join("a/b/link")).unwrap();

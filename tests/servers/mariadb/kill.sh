@@ -7,6 +7,7 @@ client() {
 }
 start() {
 	mariadbd --no-defaults --datadir=/tmp/data --socket=/tmp/socket --skip-networking 2>>/tmp/log &
+	server=$!
 	until client -e 'select 1' >/dev/null 2>&1; do sleep 0.05; done
 }
 load() {
@@ -21,8 +22,8 @@ load run >/dev/null 2>&1 &
 load=$!
 # What the client was told of is there afterwards.
 for n in $(seq 100); do client -e "insert into sbtest.kept values ($n)" && last=$n; done
-kill -9 %1
-wait %1 2>/dev/null
+kill -9 $server
+wait $server 2>/dev/null
 echo "status $?"
 wait $load
 
@@ -30,6 +31,6 @@ start
 [ "$(client -e 'select max(n) from sbtest.kept')" = $last ] && echo found
 client -e 'check table sbtest.sbtest1'
 grep -o 'Starting crash recovery' /tmp/log
-kill %mariadbd
-wait %mariadbd
+kill $server
+wait $server
 echo "status $?"

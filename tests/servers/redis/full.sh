@@ -2,6 +2,7 @@
 # one, writes are refused, and go on when there is room again.
 cd /small
 redis-server --dir /small --appendonly yes --save '' --logfile /tmp/log &
+server=$!
 until redis-cli ping 2>&1 | grep -q PONG; do sleep 0.05; done
 value=$(head -c 100000 /dev/zero | tr '\0' x)
 status() {
@@ -29,6 +30,6 @@ until redis-cli del filler 2>&1 | grep -qv MISCONF; do sleep 0.1; done
 redis-cli set filler 1
 redis-cli del filler >/dev/null && echo OK
 echo "$(redis-cli --scan --pattern 'key*' | wc -l) keys, $(redis-cli get after)"
-kill %1
-wait %1
+kill $server
+wait $server
 echo "status $?"

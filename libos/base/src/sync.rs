@@ -304,6 +304,10 @@ impl<T> Once<T> {
 
     /// The value, made by `make` if it was not set.
     pub fn get_or_init(&self, make: impl FnOnce() -> T) -> &T {
+        // Readers of a value that is set must not write to its word.
+        if let Some(v) = self.get() {
+            return v;
+        }
         if self
             .state
             .compare_exchange(0, 1, Ordering::Acquire, Ordering::Acquire)

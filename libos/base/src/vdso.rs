@@ -6,6 +6,7 @@
 //! processor's time-stamp counter (TSC). Where the page is out of date they make the system call.
 
 use crate::pages::{PAGE, Pages};
+use crate::sync::Once;
 use alloc::sync::Arc;
 use core::arch::global_asm;
 use core::sync::atomic::{AtomicU32, AtomicU64, Ordering, fence};
@@ -151,15 +152,8 @@ pub fn cycles() -> u64 {
 /// Whether `rdpid` exists (CPUID leaf 7, `ecx` bit 22), with which Linux tells the CPU's number.
 fn tells_cpu() -> bool {
     use core::arch::x86_64::{__cpuid, __cpuid_count};
-    static KNOWN: AtomicU32 = AtomicU32::new(0);
-    match KNOWN.load(Ordering::Relaxed) {
-        0 => {
-            let has = __cpuid(0).eax >= 7 && __cpuid_count(7, 0).ecx & (1 << 22) != 0;
-            KNOWN.store(1 + u32::from(has), Ordering::Relaxed);
-            has
-        }
-        known => known == 2,
-    }
+    static KNOWN: Once<bool> = Once::new();
+    *KNOWN.get_or_init(|| __cpuid(0).eax >= 7 && __cpuid_count(7, 0).ecx & (1 << 22) != 0)
 }
 
 /// The shared object, one page. Its functions expect the [`TimePage`] in the page before it.

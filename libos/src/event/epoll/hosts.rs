@@ -53,6 +53,13 @@ fn lives(w: &Weak<Item>) -> Option<Arc<Item>> {
 }
 
 impl Inner {
+    /// What is watched of a descriptor, now without this item.
+    fn without(&mut self, fd: i32, item: &Arc<Item>) -> Option<&Watched> {
+        let watched = self.watched.get_mut(&fd)?;
+        watched.items.retain(|w| w.as_ptr() != Arc::as_ptr(item));
+        Some(watched)
+    }
+
     /// Tells the host what the items of a descriptor want. With `afresh` even if that is known: it
     /// then reports again what is ready.
     fn apply(&mut self, fd: i32, afresh: bool) {
@@ -165,8 +172,7 @@ impl Hosts {
         }
         let mut inner = self.0.lock();
         for (fd, _) in fds {
-            if let Some(watched) = inner.watched.get_mut(&fd.0) {
-                watched.items.retain(|w| w.as_ptr() != Arc::as_ptr(item));
+            if inner.without(fd.0, item).is_some() {
                 inner.apply(fd.0, false);
             }
         }
@@ -180,11 +186,11 @@ impl Hosts {
         }
         let mut inner = self.0.lock();
         for (fd, _) in fds {
-            if let Some(watched) = inner.watched.get_mut(&fd.0) {
-                watched.items.retain(|w| w.as_ptr() != Arc::as_ptr(item));
-                if watched.items.is_empty() {
-                    inner.watched.remove(&fd.0);
-                }
+            if inner
+                .without(fd.0, item)
+                .is_some_and(|watched| watched.items.is_empty())
+            {
+                inner.watched.remove(&fd.0);
             }
         }
     }

@@ -46,9 +46,10 @@ pub(crate) fn futex_wake(word: &AtomicU32, count: u32) {
 /// delays it. So a thread waits awake only if its last permit came from another CPU, and only as
 /// long as that has been worth it.
 mod awake {
+    use bastide_base::sync::Once;
     use bastide_pal::{Park, ParkState};
     use core::arch::x86_64::{__cpuid, __rdtscp};
-    use core::sync::atomic::{AtomicU32, Ordering};
+    use core::sync::atomic::Ordering;
 
     /// Ticks to wait at most: some 8 microseconds.
     const PATIENCE: u64 = 25_000;
@@ -60,17 +61,11 @@ mod awake {
     /// The time-stamp counter and the CPU's number, in the form of [`Park::waker`]; `None` if the
     /// processor does not tell.
     fn here() -> Option<u64> {
-        static KNOWN: AtomicU32 = AtomicU32::new(0);
-        let known = match KNOWN.load(Ordering::Relaxed) {
-            0 => {
-                let has = __cpuid(0x8000_0000).eax > 0x8000_0000
-                    && __cpuid(0x8000_0001).edx & (1 << 27) != 0;
-                KNOWN.store(1 + u32::from(has), Ordering::Relaxed);
-                1 + u32::from(has)
-            }
-            known => known,
-        };
-        (known == 2).then(|| {
+        static KNOWN: Once<bool> = Once::new();
+        let known = KNOWN.get_or_init(|| {
+            __cpuid(0x8000_0000).eax > 0x8000_0000 && __cpuid(0x8000_0001).edx & (1 << 27) != 0
+        });
+        known.then(|| {
             let mut cpu = 0;
             // SAFETY: the processor has the instruction; the host puts the CPU's number in it.
             let time = unsafe { __rdtscp(&mut cpu) };

@@ -29,7 +29,7 @@ use alloc::vec::Vec;
 use bastide_base::user as raw;
 use bastide_pal::{Context, Prot};
 pub use shape::SYSCALL;
-use shape::{FAR, JUMP, Shape, Window, jump, rel32};
+use shape::{FAR, JUMP, Shape, Tail, Window, jump, rel32};
 pub(super) use stubs::STUBS;
 use stubs::{Area, STUB};
 
@@ -107,9 +107,17 @@ impl Site {
     /// Where a call continues that would return to `rip`.
     fn continues(&self, site: usize, rip: usize) -> Option<usize> {
         let inside = (site + SYSCALL.len()..site + JUMP).contains(&rip);
-        let tail = matches!(self.shape, Some(Shape::After(_))) && self.stub != 0;
-        (inside && tail && self.is_current(site))
-            .then(|| self.stub + ENTER + (rip - site - SYSCALL.len()))
+        if !(inside && self.stub != 0 && self.is_current(site)) {
+            return None;
+        }
+        let tail = self.tail(site)?;
+        Some(self.stub + ENTER + tail.moved(rip - site - SYSCALL.len())?)
+    }
+
+    /// What its stub ends in, for an *after* shape.
+    fn tail(&self, site: usize) -> Option<Tail> {
+        matches!(self.shape, Some(Shape::After(_)))
+            .then(|| self.window.tail(site, self.stub + ENTER))?
     }
 
     /// The address in the original code that an address in the stub stands for.
@@ -117,7 +125,11 @@ impl Site {
         let into = rip - self.stub;
         match self.shape {
             Some(Shape::Before(len)) if into < len => site - len,
-            Some(Shape::After(_)) if into >= ENTER => site + SYSCALL.len() + (into - ENTER),
+            Some(Shape::After(_)) if into >= ENTER => {
+                let tail = self.tail(site);
+                let own = tail.and_then(|tail| tail.own(into - ENTER));
+                own.map_or(rip, |own| site + SYSCALL.len() + own)
+            }
             // The number is loaded: the `syscall` does the rest.
             _ => site,
         }
@@ -197,7 +209,7 @@ fn make_stub(mm: &Mm, s: &mut Sites, site: usize, known: &mut Site, entry: u32) 
     code.extend_from_slice(&[0x65, 0xff, 0x24, 0x25]);
     code.extend_from_slice(&entry.to_le_bytes());
     if let Some(Shape::After(_)) = known.shape {
-        code.extend_from_slice(&known.window.tail(site, place + ENTER)?);
+        code.extend_from_slice(&known.window.tail(site, place + ENTER)?.code);
     }
     s.areas.iter().any(|a| a.write(place, &code)).then(|| {
         known.stub = place;

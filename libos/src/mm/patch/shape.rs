@@ -31,6 +31,26 @@ pub struct Window {
     pub after: [u8; AFTER],
 }
 
+/// What an *after* shape replaces, made to run elsewhere.
+#[derive(Debug)]
+pub struct Tail {
+    pub code: Vec<u8>,
+    /// Where each instruction starts, the way back included: behind the `syscall`, and in `code`.
+    starts: Vec<(usize, usize)>,
+}
+
+impl Tail {
+    /// Where in the code is what stands so many bytes behind the `syscall`.
+    pub fn moved(&self, own: usize) -> Option<usize> {
+        self.starts.iter().find(|s| s.0 == own).map(|s| s.1)
+    }
+
+    /// How far behind the `syscall` is what stands in the code at `at`.
+    pub fn own(&self, at: usize) -> Option<usize> {
+        self.starts.iter().find(|s| s.1 == at).map(|s| s.0)
+    }
+}
+
 /// A `jmp` from `at` to `to`, if it reaches.
 pub fn jump(at: usize, to: usize) -> Option<[u8; JUMP]> {
     let [a, b, c, d] = rel32(at + JUMP, to)?;
@@ -61,11 +81,13 @@ impl Window {
 
     /// What an *after* shape replaces, made to run at `place` and to continue behind it in the
     /// original.
-    pub fn tail(&self, site: usize, place: usize) -> Option<Vec<u8>> {
+    pub fn tail(&self, site: usize, place: usize) -> Option<Tail> {
         let mut code = Vec::new();
+        let mut starts = Vec::new();
         let mut open = true;
         let replaced = self.follow(site, |i| {
             let own = (i.ip() as usize).checked_sub(site + SYSCALL.len())?;
+            starts.push((own, code.len()));
             match i.flow_control() {
                 FlowControl::ConditionalBranch => {
                     code.extend_from_slice(&[0x0f, 0x80 | condition(i)?]);
@@ -85,10 +107,11 @@ impl Window {
             Some(())
         })?;
         if open {
+            starts.push((replaced, code.len()));
             let back = site + SYSCALL.len() + replaced;
             code.extend_from_slice(&jump(place + code.len(), back)?);
         }
-        Some(code)
+        Some(Tail { code, starts })
     }
 
     /// Goes through the instructions that an *after* shape replaces; their length. `None` if one
@@ -194,7 +217,7 @@ mod tests {
         let cmp = [0x48, 0x3d, 0x00, 0xf0, 0xff, 0xff];
         let w = window(&[], &cmp);
         assert_eq!(w.shape(SITE, 0), Some(Shape::After(6)));
-        let tail = w.tail(SITE, 0x50_0000).unwrap();
+        let tail = w.tail(SITE, 0x50_0000).unwrap().code;
         assert_eq!(tail[..6], cmp);
         assert_eq!(tail[6..], jump(0x50_0006, SITE + 8).unwrap());
     }
@@ -204,22 +227,40 @@ mod tests {
         // test %eax, %eax; js +0x10
         let w = window(&[], &[0x85, 0xc0, 0x78, 0x10]);
         assert_eq!(w.shape(SITE, 0), Some(Shape::After(4)));
-        let tail = w.tail(SITE, 0x50_0000).unwrap();
+        let tail = w.tail(SITE, 0x50_0000).unwrap().code;
         assert_eq!(tail[..4], [0x85, 0xc0, 0x0f, 0x88]);
         assert_eq!(tail[4..8], rel32(0x50_0008, SITE + 6 + 0x10).unwrap());
         assert_eq!(tail[8..], jump(0x50_0008, SITE + 6).unwrap());
         // jmp -0x40
         let w = window(&[], &[0xeb, 0xc0, 0xcc, 0xcc]);
         assert_eq!(w.shape(SITE, 0), Some(Shape::After(3)));
-        let tail = w.tail(SITE, 0x50_0000).unwrap();
+        let tail = w.tail(SITE, 0x50_0000).unwrap().code;
         assert_eq!(tail, jump(0x50_0000, SITE + 4 - 0x40).unwrap());
+    }
+
+    #[test]
+    fn instructions_are_found_where_they_moved() {
+        // js, ten bytes on; test %eax, %eax: the branch becomes four bytes longer.
+        let tail = window(&[], &[0x78, 0x10, 0x85, 0xc0])
+            .tail(SITE, 0x50_0000)
+            .unwrap();
+        for (own, at) in [(0, 0), (2, 6), (4, 8)] {
+            assert_eq!(tail.moved(own), Some(at));
+            assert_eq!(tail.own(at), Some(own));
+        }
+        assert_eq!((tail.moved(3), tail.own(2)), (None, None));
+        // Nothing runs behind a return.
+        let tail = window(&[], &[0xc3, 0x66, 0x90])
+            .tail(SITE, 0x50_0000)
+            .unwrap();
+        assert_eq!((tail.moved(0), tail.moved(3)), (Some(0), None));
     }
 
     #[test]
     fn a_return_needs_padding_behind_it() {
         let w = window(&[], &[0xc3, 0x66, 0x90]);
         assert_eq!(w.shape(SITE, 0), Some(Shape::After(3)));
-        assert_eq!(w.tail(SITE, 0x50_0000).unwrap(), [0xc3]);
+        assert_eq!(w.tail(SITE, 0x50_0000).unwrap().code, [0xc3]);
         // The next function starts at once.
         let w = window(&[], &[0xc3, 0x55, 0x48, 0x89, 0xe5]);
         assert_eq!(w.shape(SITE, 0), None);

@@ -39,7 +39,7 @@ pub fn read_iov(t: &Task, addr: UserAddr, count: usize) -> Result<Vec<IoVec>> {
 }
 
 /// Pieces of user memory; most calls have one.
-enum Pieces {
+pub enum Pieces {
     One([IoVec; 1]),
     Many(Vec<IoVec>),
 }
@@ -54,6 +54,92 @@ impl core::ops::Deref for Pieces {
     }
 }
 
+impl Pieces {
+    /// One piece: EFAULT for memory outside user space; the length is capped at [`MAX_RW`].
+    fn one(addr: UserAddr, len: usize) -> Result<Self> {
+        let len = len.min(MAX_RW);
+        if bastide_base::user::accessible(addr.0, len) < len {
+            return Err(Errno::EFAULT);
+        }
+        Ok(Pieces::One([IoVec { addr: addr.0, len }]))
+    }
+
+    fn len(&self) -> usize {
+        self.iter().map(|v| v.len).sum()
+    }
+
+    /// The parts after `skip` bytes, up to `left` bytes of them.
+    pub fn part(&self, skip: usize, left: usize) -> Pieces {
+        match self {
+            Pieces::One([v]) => {
+                let skip = skip.min(v.len);
+                let len = (v.len - skip).min(left);
+                let addr = v.addr + skip;
+                Pieces::One([IoVec { addr, len }])
+            }
+            Pieces::Many(v) => Pieces::Many(remaining(v, skip, left).collect()),
+        }
+    }
+}
+
+/// How far a transfer has come.
+struct Progress {
+    left: usize,
+    done: usize,
+}
+
+impl Progress {
+    fn new(left: usize) -> Self {
+        Progress { left, done: 0 }
+    }
+
+    fn advance(&mut self, n: usize) {
+        let n = n.min(self.left);
+        self.done += n;
+        self.left -= n;
+    }
+
+    fn rewind(&mut self, n: usize) {
+        let n = n.min(self.done);
+        self.done -= n;
+        self.left += n;
+    }
+
+    /// Appends zeros to kernel memory, at most `len`.
+    fn room<'b>(&mut self, buf: &'b mut Vec<u8>, len: usize) -> &'b mut [u8] {
+        let start = buf.len();
+        let n = len.min(self.left);
+        buf.resize(start + n, 0);
+        self.advance(n);
+        &mut buf[start..]
+    }
+
+    /// Copies the next `n` bytes by `copy`, which is told where each piece is, how many bytes came
+    /// before, and its length; its error is how many bytes it copied. EFAULT if there were none.
+    fn copy(
+        &mut self,
+        iov: &[IoVec],
+        n: usize,
+        mut copy: impl FnMut(UserAddr, usize, usize) -> core::result::Result<(), usize>,
+    ) -> Result<usize> {
+        let mut copied = 0;
+        for v in remaining(iov, self.done, n) {
+            if let Err(part) = copy(UserAddr(v.addr), copied, v.len) {
+                copied += part;
+                self.advance(copied);
+                return if copied > 0 {
+                    Ok(copied)
+                } else {
+                    Err(Errno::EFAULT)
+                };
+            }
+            copied += v.len;
+        }
+        self.advance(copied);
+        Ok(copied)
+    }
+}
+
 enum Target<'a> {
     User { task: &'a Task, iov: Pieces },
     Kernel(&'a mut Vec<u8>),
@@ -62,38 +148,24 @@ enum Target<'a> {
 /// A destination for bytes that are read.
 pub struct IoDst<'a> {
     target: Target<'a>,
-    left: usize,
-    done: usize,
+    at: Progress,
 }
 
 impl<'a> IoDst<'a> {
     /// One piece of user memory.
     pub fn user(task: &'a Task, addr: UserAddr, len: usize) -> Result<Self> {
-        let len = len.min(MAX_RW);
-        if bastide_base::user::accessible(addr.0, len) < len {
-            return Err(Errno::EFAULT);
-        }
-        let one = IoVec { addr: addr.0, len };
-        Ok(IoDst {
-            target: Target::User {
-                task,
-                iov: Pieces::One([one]),
-            },
-            left: len,
-            done: 0,
-        })
+        Ok(Self::pieces_of(task, Pieces::one(addr, len)?))
     }
 
     /// Several pieces, as [`read_iov`] returns them.
     pub fn iov(task: &'a Task, iov: Vec<IoVec>) -> Self {
-        let left = iov.iter().map(|v| v.len).sum();
+        Self::pieces_of(task, Pieces::Many(iov))
+    }
+
+    fn pieces_of(task: &'a Task, iov: Pieces) -> Self {
         IoDst {
-            target: Target::User {
-                task,
-                iov: Pieces::Many(iov),
-            },
-            left,
-            done: 0,
+            at: Progress::new(iov.len()),
+            target: Target::User { task, iov },
         }
     }
 
@@ -101,56 +173,52 @@ impl<'a> IoDst<'a> {
     pub fn kernel(buf: &'a mut Vec<u8>, max: usize) -> Self {
         IoDst {
             target: Target::Kernel(buf),
-            left: max,
-            done: 0,
+            at: Progress::new(max),
         }
     }
 
     /// Bytes that still fit.
     pub fn left(&self) -> usize {
-        self.left
+        self.at.left
     }
 
     /// Bytes put so far.
     pub fn done(&self) -> usize {
-        self.done
+        self.at.done
     }
 
     /// Fewer bytes may be put from now on.
     pub fn limit(&mut self, max: usize) {
-        self.left = self.left.min(max);
+        self.at.left = self.at.left.min(max);
     }
 
     /// User pieces that are still to be filled, for a host call that fills them itself; then
     /// [`IoDst::advance`]. `None` for kernel memory.
-    pub fn pieces(&self) -> Option<Vec<IoVec>> {
+    pub fn pieces(&self) -> Option<Pieces> {
         match &self.target {
-            Target::User { iov, .. } => Some(remaining(iov, self.done, self.left).collect()),
+            Target::User { iov, .. } => Some(iov.part(self.at.done, self.at.left)),
             Target::Kernel(_) => None,
         }
     }
 
     /// Says that a host call filled `n` bytes of [`IoDst::pieces`].
     pub fn advance(&mut self, n: usize) {
-        let n = n.min(self.left);
-        self.done += n;
-        self.left -= n;
+        self.at.advance(n);
     }
 
     /// Whether what is left begins where memory may be mapped otherwise than before it: a host
     /// call that filled what comes before may have stopped for that.
     pub fn at_edge(&self) -> bool {
         match &self.target {
-            Target::User { iov, .. } => at_edge(iov, self.done, self.left),
+            Target::User { iov, .. } => at_edge(iov, self.at.done, self.at.left),
             Target::Kernel(_) => false,
         }
     }
 
     /// Goes back over `n` bytes that were put, to put them again.
     pub fn rewind(&mut self, n: usize) {
-        let n = n.min(self.done);
-        self.done -= n;
-        self.left += n;
+        let n = n.min(self.at.done);
+        self.at.rewind(n);
         if let Target::Kernel(buf) = &mut self.target {
             buf.truncate(buf.len().saturating_sub(n));
         }
@@ -158,89 +226,46 @@ impl<'a> IoDst<'a> {
 
     /// Puts bytes: as many as fit. EFAULT if none could be put because of a bad address.
     pub fn put(&mut self, data: &[u8]) -> Result<usize> {
-        let n = data.len().min(self.left);
+        let data = &data[..data.len().min(self.at.left)];
         match &mut self.target {
-            Target::Kernel(buf) => buf.extend_from_slice(&data[..n]),
-            Target::User { task, iov } => {
-                let mut off = 0;
-                for v in remaining(iov, self.done, n) {
-                    if let Err(k) =
-                        user::write_partial(task, UserAddr(v.addr), &data[off..off + v.len])
-                    {
-                        self.done += off + k;
-                        self.left -= off + k;
-                        return if off + k > 0 {
-                            Ok(off + k)
-                        } else {
-                            Err(Errno::EFAULT)
-                        };
-                    }
-                    off += v.len;
-                }
+            Target::Kernel(buf) => {
+                buf.extend_from_slice(data);
+                self.at.advance(data.len());
+                Ok(data.len())
             }
+            Target::User { task, iov } => self.at.copy(iov, data.len(), |to, off, len| {
+                user::write_partial(task, to, &data[off..off + len])
+            }),
         }
-        self.done += n;
-        self.left -= n;
-        Ok(n)
     }
 
     /// Puts `len` bytes of a page block from `off`; as [`IoDst::put`].
     pub fn put_pages(&mut self, p: &Pages, off: usize, len: usize) -> Result<usize> {
-        let n = len.min(self.left);
         match &mut self.target {
             Target::Kernel(buf) => {
-                let at = buf.len();
-                buf.resize(at + n, 0);
-                p.read(off, &mut buf[at..]);
+                let room = self.at.room(buf, len);
+                p.read(off, room);
+                Ok(room.len())
             }
             Target::User { task, iov } => {
-                let mut o = 0;
-                for v in remaining(iov, self.done, n) {
-                    if let Err(k) = user::write_pages(task, UserAddr(v.addr), p, off + o, v.len) {
-                        self.done += o + k;
-                        self.left -= o + k;
-                        return if o + k > 0 {
-                            Ok(o + k)
-                        } else {
-                            Err(Errno::EFAULT)
-                        };
-                    }
-                    o += v.len;
-                }
+                let n = len.min(self.at.left);
+                self.at.copy(iov, n, |to, done, len| {
+                    user::write_pages(task, to, p, off + done, len)
+                })
             }
         }
-        self.done += n;
-        self.left -= n;
-        Ok(n)
     }
 
     /// Puts `len` zeros; as [`IoDst::put`].
     pub fn put_zeros(&mut self, len: usize) -> Result<usize> {
-        let n = len.min(self.left);
         match &mut self.target {
-            Target::Kernel(buf) => {
-                let at = buf.len();
-                buf.resize(at + n, 0);
-            }
+            Target::Kernel(buf) => Ok(self.at.room(buf, len).len()),
             Target::User { task, iov } => {
-                let mut o = 0;
-                for v in remaining(iov, self.done, n) {
-                    if let Err(k) = user::fill(task, UserAddr(v.addr), 0, v.len) {
-                        self.done += o + k;
-                        self.left -= o + k;
-                        return if o + k > 0 {
-                            Ok(o + k)
-                        } else {
-                            Err(Errno::EFAULT)
-                        };
-                    }
-                    o += v.len;
-                }
+                let n = len.min(self.at.left);
+                self.at
+                    .copy(iov, n, |to, _, len| user::fill(task, to, 0, len))
             }
         }
-        self.done += n;
-        self.left -= n;
-        Ok(n)
     }
 }
 
@@ -252,38 +277,24 @@ enum Origin<'a> {
 /// A source of bytes that are written.
 pub struct IoSrc<'a> {
     origin: Origin<'a>,
-    left: usize,
-    done: usize,
+    at: Progress,
 }
 
 impl<'a> IoSrc<'a> {
     /// One piece of user memory.
     pub fn user(task: &'a Task, addr: UserAddr, len: usize) -> Result<Self> {
-        let len = len.min(MAX_RW);
-        if bastide_base::user::accessible(addr.0, len) < len {
-            return Err(Errno::EFAULT);
-        }
-        let one = IoVec { addr: addr.0, len };
-        Ok(IoSrc {
-            origin: Origin::User {
-                task,
-                iov: Pieces::One([one]),
-            },
-            left: len,
-            done: 0,
-        })
+        Ok(Self::pieces_of(task, Pieces::one(addr, len)?))
     }
 
     /// Several pieces, as [`read_iov`] returns them.
     pub fn iov(task: &'a Task, iov: Vec<IoVec>) -> Self {
-        let left = iov.iter().map(|v| v.len).sum();
+        Self::pieces_of(task, Pieces::Many(iov))
+    }
+
+    fn pieces_of(task: &'a Task, iov: Pieces) -> Self {
         IoSrc {
-            origin: Origin::User {
-                task,
-                iov: Pieces::Many(iov),
-            },
-            left,
-            done: 0,
+            at: Progress::new(iov.len()),
+            origin: Origin::User { task, iov },
         }
     }
 
@@ -291,114 +302,85 @@ impl<'a> IoSrc<'a> {
     pub fn kernel(data: &'a [u8]) -> Self {
         IoSrc {
             origin: Origin::Kernel(data),
-            left: data.len(),
-            done: 0,
+            at: Progress::new(data.len()),
         }
     }
 
     /// Bytes still to be taken.
     pub fn left(&self) -> usize {
-        self.left
+        self.at.left
     }
 
     /// Bytes taken so far.
     pub fn done(&self) -> usize {
-        self.done
+        self.at.done
     }
 
     /// Fewer bytes may be taken from now on.
     pub fn limit(&mut self, max: usize) {
-        self.left = self.left.min(max);
+        self.at.left = self.at.left.min(max);
     }
 
     /// User pieces still to be taken, for a host call that takes them itself; then
     /// [`IoSrc::advance`]. `None` for kernel memory.
-    pub fn pieces(&self) -> Option<Vec<IoVec>> {
+    pub fn pieces(&self) -> Option<Pieces> {
         match &self.origin {
-            Origin::User { iov, .. } => Some(remaining(iov, self.done, self.left).collect()),
+            Origin::User { iov, .. } => Some(iov.part(self.at.done, self.at.left)),
             Origin::Kernel(_) => None,
         }
     }
 
     /// Says that a host call took `n` bytes of [`IoSrc::pieces`].
     pub fn advance(&mut self, n: usize) {
-        let n = n.min(self.left);
-        self.done += n;
-        self.left -= n;
+        self.at.advance(n);
     }
 
     /// As [`IoDst::at_edge`].
     pub fn at_edge(&self) -> bool {
         match &self.origin {
-            Origin::User { iov, .. } => at_edge(iov, self.done, self.left),
+            Origin::User { iov, .. } => at_edge(iov, self.at.done, self.at.left),
             Origin::Kernel(_) => false,
         }
     }
 
     /// Goes back `n` bytes that were taken but not used.
     pub fn rewind(&mut self, n: usize) {
-        let n = n.min(self.done);
-        self.done -= n;
-        self.left += n;
+        self.at.rewind(n);
     }
 
     /// Takes bytes: as many as `buf` holds and the source has. EFAULT if none could be taken.
     pub fn take(&mut self, buf: &mut [u8]) -> Result<usize> {
-        let n = buf.len().min(self.left);
+        let n = buf.len().min(self.at.left);
         match &self.origin {
-            Origin::Kernel(data) => buf[..n].copy_from_slice(&data[self.done..self.done + n]),
-            Origin::User { task, iov } => {
-                let mut off = 0;
-                for v in remaining(iov, self.done, n) {
-                    if let Err(k) =
-                        user::read_partial(task, UserAddr(v.addr), &mut buf[off..off + v.len])
-                    {
-                        self.done += off + k;
-                        self.left -= off + k;
-                        return if off + k > 0 {
-                            Ok(off + k)
-                        } else {
-                            Err(Errno::EFAULT)
-                        };
-                    }
-                    off += v.len;
-                }
+            Origin::Kernel(data) => {
+                buf[..n].copy_from_slice(&data[self.at.done..][..n]);
+                self.at.advance(n);
+                Ok(n)
             }
+            Origin::User { task, iov } => self.at.copy(iov, n, |from, off, len| {
+                user::read_partial(task, from, &mut buf[off..off + len])
+            }),
         }
-        self.done += n;
-        self.left -= n;
-        Ok(n)
     }
 
     /// Takes at most `len` bytes into a page block at `off`; as [`IoSrc::take`].
     pub fn take_pages(&mut self, p: &Pages, off: usize, len: usize) -> Result<usize> {
-        let n = len.min(self.left);
+        let n = len.min(self.at.left);
         match &self.origin {
-            Origin::Kernel(data) => p.write(off, &data[self.done..self.done + n]),
-            Origin::User { task, iov } => {
-                let mut o = 0;
-                for v in remaining(iov, self.done, n) {
-                    if let Err(k) = user::read_pages(task, UserAddr(v.addr), p, off + o, v.len) {
-                        self.done += o + k;
-                        self.left -= o + k;
-                        return if o + k > 0 {
-                            Ok(o + k)
-                        } else {
-                            Err(Errno::EFAULT)
-                        };
-                    }
-                    o += v.len;
-                }
+            Origin::Kernel(data) => {
+                p.write(off, &data[self.at.done..][..n]);
+                self.at.advance(n);
+                Ok(n)
             }
+            Origin::User { task, iov } => self.at.copy(iov, n, |from, done, len| {
+                user::read_pages(task, from, p, off + done, len)
+            }),
         }
-        self.done += n;
-        self.left -= n;
-        Ok(n)
     }
 
     /// Takes at most `max` bytes into a new vector.
     pub fn take_vec(&mut self, max: usize) -> Result<Vec<u8>> {
-        let mut v = alloc::vec![0; max.min(self.left)];
+        let mut v = alloc::vec![0; max.min(self.at.left)];
         let n = self.take(&mut v)?;
         v.truncate(n);
         Ok(v)

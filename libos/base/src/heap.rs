@@ -12,16 +12,43 @@ const CLASSES: [usize; 16] = [
 /// Pages that a class takes at a time.
 const SLAB_ORDER: usize = 2;
 
+/// The class of sizes up to `16 * index`.
+const CLASS_OF: [u8; PAGE / 16 + 1] = {
+    let mut table = [0; PAGE / 16 + 1];
+    let (mut i, mut class) = (0, 0);
+    while i < table.len() {
+        if CLASSES[class] < 16 * i {
+            class += 1;
+        }
+        table[i] = class as u8;
+        i += 1;
+    }
+    table
+};
+
 /// A `#[global_allocator]` for the image. Allocation fails (null) when page memory is out.
-pub struct Heap {
-    free: [Mutex<usize>; CLASSES.len()],
+pub struct Heap;
+
+/// Blocks of one size, apart from others for the sake of the processors' caches.
+#[repr(align(64))]
+struct Class(Mutex<Blocks>);
+
+struct Blocks {
+    /// The first free one; each begins with the address of the next.
+    free: usize,
+    used: usize,
 }
 
-static USED: AtomicUsize = AtomicUsize::new(0);
+static BLOCKS: [Class; CLASSES.len()] =
+    [const { Class(Mutex::new(Blocks { free: 0, used: 0 })) }; CLASSES.len()];
+/// Bytes of page blocks.
+static LARGE: AtomicUsize = AtomicUsize::new(0);
 
-/// Bytes allocated and not freed, as asked for.
+/// Bytes allocated and not freed, in whole blocks.
 pub fn used() -> usize {
-    USED.load(Ordering::Relaxed)
+    let small = CLASSES.iter().zip(&BLOCKS);
+    let small: usize = small.map(|(size, c)| size * c.0.lock().used).sum();
+    small + LARGE.load(Ordering::Relaxed)
 }
 
 fn class(layout: &Layout) -> Option<usize> {
@@ -31,28 +58,13 @@ fn class(layout: &Layout) -> Option<usize> {
         let size = layout.size().max(layout.align()).next_power_of_two();
         return CLASSES.iter().position(|&c| c == size);
     }
-    let i = CLASSES.partition_point(|&c| c < layout.size());
-    (i < CLASSES.len()).then_some(i)
+    let i = CLASS_OF.get(layout.size().div_ceil(16))?;
+    Some(usize::from(*i))
 }
 
 fn order(layout: &Layout) -> usize {
     let size = layout.size().max(layout.align());
     size.div_ceil(PAGE).next_power_of_two().trailing_zeros() as usize
-}
-
-impl Heap {
-    /// An empty heap.
-    pub const fn new() -> Self {
-        Heap {
-            free: [const { Mutex::new(0) }; CLASSES.len()],
-        }
-    }
-}
-
-impl Default for Heap {
-    fn default() -> Self {
-        Self::new()
-    }
 }
 
 // SAFETY: every block is handed out once until it is returned, is at least as large as the layout
@@ -66,12 +78,12 @@ unsafe impl GlobalAlloc for Heap {
             }
             let addr = pages::take(order(&layout));
             if addr != 0 {
-                USED.fetch_add(layout.size(), Ordering::Relaxed);
+                LARGE.fetch_add(layout.size(), Ordering::Relaxed);
             }
             return addr as *mut u8;
         };
-        let mut head = self.free[c].lock();
-        if *head == 0 {
+        let mut blocks = BLOCKS[c].0.lock();
+        if blocks.free == 0 {
             let slab = pages::take(SLAB_ORDER);
             if slab == 0 {
                 return core::ptr::null_mut();
@@ -81,28 +93,29 @@ unsafe impl GlobalAlloc for Heap {
             for i in (0..count).rev() {
                 let block = slab + i * size;
                 // SAFETY: the block lies in the fresh slab.
-                unsafe { *(block as *mut usize) = *head };
-                *head = block;
+                unsafe { *(block as *mut usize) = blocks.free };
+                blocks.free = block;
             }
         }
-        let block = *head;
+        let block = blocks.free;
         // SAFETY: a block on the free list begins with its link.
-        *head = unsafe { *(block as *const usize) };
-        USED.fetch_add(layout.size(), Ordering::Relaxed);
+        blocks.free = unsafe { *(block as *const usize) };
+        blocks.used += 1;
         block as *mut u8
     }
 
     unsafe fn dealloc(&self, ptr: *mut u8, layout: Layout) {
-        USED.fetch_sub(layout.size(), Ordering::Relaxed);
         let Some(c) = class(&layout) else {
+            LARGE.fetch_sub(layout.size(), Ordering::Relaxed);
             // SAFETY: the block came from `take` with the same order.
             unsafe { pages::give(ptr as usize, order(&layout)) };
             return;
         };
-        let mut head = self.free[c].lock();
+        let mut blocks = BLOCKS[c].0.lock();
         // SAFETY: the caller gives the block up.
-        unsafe { *(ptr as *mut usize) = *head };
-        *head = ptr as usize;
+        unsafe { *(ptr as *mut usize) = blocks.free };
+        blocks.free = ptr as usize;
+        blocks.used -= 1;
     }
 }
 
@@ -114,7 +127,7 @@ mod tests {
     #[test]
     fn blocks_are_distinct_aligned_and_reused() {
         pages::init_for_tests();
-        let heap = Heap::new();
+        let heap = Heap;
         let mut seen: Vec<(usize, usize)> = Vec::new();
         for (size, align) in [
             (1, 1),

@@ -38,10 +38,49 @@ pub fn accessible(addr: usize, len: usize) -> usize {
     limit.saturating_sub(addr).min(len)
 }
 
+// Up to sixteen bytes are loaded before any is stored, so that after a fault the string instruction,
+// which can say how far it came, starts from the beginning.
 core::arch::global_asm!(
     ".pushsection .text.bastide_user,\"ax\",@progbits",
-    ".globl bastide_user_copy",
+    ".globl bastide_user_copy, bastide_user_copy_short, bastide_user_copy_long",
+    ".globl bastide_user_copy_at, bastide_user_copy_out",
     "bastide_user_copy:", // rdi dst, rsi src, rdx len -> bytes left
+    "cmp rdx, 16",
+    "ja bastide_user_copy_long",
+    "cmp rdx, 8",
+    "jb 4f",
+    "bastide_user_copy_short: mov rax, qword ptr [rsi]",
+    "mov rcx, qword ptr [rsi + rdx - 8]",
+    "mov qword ptr [rdi], rax",
+    "mov qword ptr [rdi + rdx - 8], rcx",
+    "xor eax, eax",
+    "ret",
+    "4: cmp rdx, 4",
+    "jb 2f",
+    "mov eax, dword ptr [rsi]",
+    "mov ecx, dword ptr [rsi + rdx - 4]",
+    "mov dword ptr [rdi], eax",
+    "mov dword ptr [rdi + rdx - 4], ecx",
+    "xor eax, eax",
+    "ret",
+    "2: mov r9, rdx",
+    "shr r9, 1",
+    "jz 1f",
+    "movzx eax, byte ptr [rsi]",
+    "movzx ecx, byte ptr [rsi + r9]",
+    "movzx r8d, byte ptr [rsi + rdx - 1]",
+    "mov byte ptr [rdi], al",
+    "mov byte ptr [rdi + r9], cl",
+    "mov byte ptr [rdi + rdx - 1], r8b",
+    "xor eax, eax",
+    "ret",
+    "1: xor eax, eax",
+    "test rdx, rdx",
+    "jz 0f",
+    "movzx ecx, byte ptr [rsi]",
+    "mov byte ptr [rdi], cl",
+    "0: ret",
+    "bastide_user_copy_long:",
     "mov rcx, rdx",
     "bastide_user_copy_at: rep movsb",
     "bastide_user_copy_out: mov rax, rcx",
@@ -50,6 +89,11 @@ core::arch::global_asm!(
     "bastide_user_fill:", // rdi dst, esi byte, rdx len -> bytes left
     "mov rcx, rdx",
     "mov eax, esi",
+    "cmp rdx, 1",
+    "jne bastide_user_fill_at",
+    "bastide_user_fill_one: mov byte ptr [rdi], al",
+    "xor eax, eax",
+    "ret",
     "bastide_user_fill_at: rep stosb",
     "bastide_user_fill_out: mov rax, rcx",
     "ret",
@@ -86,8 +130,11 @@ unsafe extern "C" {
     fn bastide_user_store64(addr: usize, value: u64) -> u32;
     static bastide_user_store64_at: u8;
     static bastide_user_store64_out: u8;
+    static bastide_user_copy_short: u8;
+    static bastide_user_copy_long: u8;
     static bastide_user_copy_at: u8;
     static bastide_user_copy_out: u8;
+    static bastide_user_fill_one: u8;
     static bastide_user_fill_at: u8;
     static bastide_user_fill_out: u8;
     static bastide_user_cas32_at: u8;
@@ -99,7 +146,15 @@ unsafe extern "C" {
 /// Where to continue after a memory fault at the instruction `rip`, if it is one of the copies.
 pub fn fixup(rip: usize) -> Option<usize> {
     let at = |s: *const u8| s as usize;
+    let short = at(&raw const bastide_user_copy_short)..at(&raw const bastide_user_copy_long);
+    if short.contains(&rip) {
+        return Some(short.end);
+    }
     let table = [
+        (
+            &raw const bastide_user_fill_one,
+            &raw const bastide_user_fill_at,
+        ),
         (
             &raw const bastide_user_copy_at,
             &raw const bastide_user_copy_out,
@@ -232,6 +287,32 @@ mod tests {
         let word = core::cell::UnsafeCell::new(5u32);
         assert_eq!(cas_u32(word.get() as usize, 5, 6), Ok(5));
         assert_eq!(load_u32(word.get() as usize), Ok(6));
+    }
+
+    #[test]
+    fn copies_of_every_length_touch_nothing_else() {
+        let from: [u8; 40] = core::array::from_fn(|i| i as u8 + 1);
+        for len in 0..=32 {
+            let mut to = [0xee; 40];
+            let at = &raw mut to as usize + 4;
+            write(at, &from[..len]).unwrap();
+            assert_eq!(to[4..4 + len], from[..len]);
+            assert!(to[..4].iter().chain(&to[4 + len..]).all(|&b| b == 0xee));
+            fill(at, 7, len).unwrap();
+            assert!(to[4..4 + len].iter().all(|&b| b == 7));
+            assert!(to[..4].iter().chain(&to[4 + len..]).all(|&b| b == 0xee));
+        }
+    }
+
+    #[test]
+    fn a_short_copy_that_faults_goes_on_as_a_long_one() {
+        let long = &raw const bastide_user_copy_long as usize;
+        let short = &raw const bastide_user_copy_short as usize;
+        assert_eq!(fixup(short), Some(long));
+        assert_eq!(fixup(long - 1), Some(long));
+        assert_eq!(fixup(long), None);
+        let out = &raw const bastide_user_copy_out as usize;
+        assert_eq!(fixup(&raw const bastide_user_copy_at as usize), Some(out));
     }
 
     #[test]

@@ -32,6 +32,11 @@ pub trait HostSockets {
         control: &mut [u8],
         flags: u32,
     ) -> Result<Received>;
+    /// As [`HostSockets::recv`] into one piece without address and control messages, for streams:
+    /// the result flags may be left out.
+    fn recv_plain(&self, fd: HostFd, piece: IoVec, flags: u32) -> Result<Received> {
+        self.recv(fd, &[piece], &mut [], &mut [], flags)
+    }
     /// Bytes that can be read at once (`FIONREAD`), or sit unsent (`TIOCOUTQ`).
     fn queued(&self, fd: HostFd, output: bool) -> Result<usize>;
 }

@@ -16,6 +16,8 @@ pub struct Park {
     /// Who gave the last permit, and when; whether waiting awake pays: the platform's business too.
     pub waker: AtomicU64,
     pub credit: AtomicU32,
+    /// How sure it is that permits come from other host processes, likewise.
+    pub far: AtomicU32,
 }
 
 /// The values of [`Park::state`].
@@ -30,6 +32,8 @@ pub enum ParkState {
     Parked = 2,
     /// Asleep in a host call that waits for host descriptors.
     Polling = 3,
+    /// Asleep on the word, where only threads of its own host process can wake it cheaply.
+    Near = 4,
 }
 
 impl Park {
@@ -40,7 +44,14 @@ impl Park {
             thread: AtomicU64::new(0),
             waker: AtomicU64::new(0),
             credit: AtomicU32::new(0),
+            far: AtomicU32::new(0),
         }
+    }
+
+    /// The thread sleeps, or is about to.
+    pub fn is_asleep(&self) -> bool {
+        let state = self.state.load(Ordering::Relaxed);
+        state != ParkState::Running as u32 && state != ParkState::Notified as u32
     }
 
     /// Takes the permit if there is one.

@@ -31,6 +31,15 @@ use core::sync::atomic::{AtomicU64, Ordering};
 use hosts::Hosts;
 use item::{EPOLLET, EPOLLEXCLUSIVE, EPOLLONESHOT, Item};
 use nest::Nest;
+use zerocopy::{Immutable, IntoBytes};
+
+/// `struct epoll_event`, which is packed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, IntoBytes, Immutable)]
+#[repr(C, packed)]
+pub struct Event {
+    events: Events,
+    data: u64,
+}
 
 /// What items need of their set.
 struct Shared {
@@ -230,7 +239,7 @@ impl Epoll {
     }
 
     /// Takes at most `max` events that are there for a task, after the host was asked in `round`.
-    fn collect(&self, t: &Task, max: usize, round: u64) -> Vec<(Events, u64)> {
+    fn collect(&self, t: &Task, max: usize, round: u64) -> Vec<Event> {
         let mut out = Vec::new();
         let mut reported = Vec::new();
         // Level-triggered items go back to the end: see each of them once.
@@ -244,7 +253,10 @@ impl Epoll {
                 continue;
             };
             let flags = item.flags();
-            out.push((ev, item.data()));
+            out.push(Event {
+                events: ev,
+                data: item.data(),
+            });
             if flags & EPOLLONESHOT != 0 {
                 item.disarm();
                 self.hosts.update(&item);

@@ -1,13 +1,13 @@
 //! The calls: `epoll_create(2)`, `epoll_ctl(2)`, `epoll_wait(2)`.
 
-use super::Epoll;
 use super::item::{EPOLLET, EPOLLEXCLUSIVE, EPOLLWAKEUP};
+use super::{Epoll, Event};
 use crate::event::{deadline_after, read_timespec};
 use crate::fs::file::O_RDWR;
 use crate::fs::{FdFlags, File};
 use crate::signal::{read_mask, with_mask};
 use crate::user::{self, UserAddr};
-use crate::wait::{Events, POLLERR, POLLHUP, POLLIN, POLLOUT, POLLRDNORM};
+use crate::wait::{POLLERR, POLLHUP, POLLIN, POLLOUT, POLLRDNORM};
 use crate::{Errno, Result, SysResult, Task, time};
 use alloc::sync::Arc;
 use alloc::vec::Vec;
@@ -16,8 +16,7 @@ const EPOLL_CLOEXEC: u32 = 0o2000000;
 const CTL_ADD: i32 = 1;
 const CTL_DEL: i32 = 2;
 const CTL_MOD: i32 = 3;
-/// `struct epoll_event` is packed: 4 bytes of events, 8 of data.
-const EVENT_SIZE: usize = 12;
+const EVENT_SIZE: usize = size_of::<Event>();
 
 /// `epoll_create1(2)`. EINVAL, EMFILE.
 pub fn sys_epoll_create1(t: &Arc<Task>, flags: u32) -> SysResult {
@@ -75,7 +74,7 @@ pub fn sys_epoll_ctl(t: &Arc<Task>, epfd: i32, op: i32, fd: i32, event: UserAddr
 }
 
 /// Waits for events: none at the deadline (`Some(0)`: at once), EINTR.
-fn wait(t: &Task, ep: &Epoll, max: usize, deadline: Option<u64>) -> Result<Vec<(Events, u64)>> {
+fn wait(t: &Task, ep: &Epoll, max: usize, deadline: Option<u64>) -> Result<Vec<Event>> {
     let queue = &ep.shared.queue;
     let registration = (deadline != Some(0)).then(|| queue.register(t.parker.clone(), true));
     let mut round = ep.ask();
@@ -120,12 +119,7 @@ fn wait_and_copy(
     let set = t.file(epfd)?;
     let ep = set.downcast::<Epoll>().ok_or(Errno::EINVAL)?;
     let got = wait(t, ep, max, deadline)?;
-    let mut bytes = Vec::with_capacity(got.len() * EVENT_SIZE);
-    for (events, data) in &got {
-        bytes.extend_from_slice(&events.to_ne_bytes());
-        bytes.extend_from_slice(&data.to_ne_bytes());
-    }
-    user::write_bytes(t, addr, &bytes)?;
+    user::write(t, addr, got.as_slice())?;
     Ok(got.len())
 }
 

@@ -5,7 +5,6 @@ use crate::process::{Creds, JobState, Life};
 use crate::{Errno, Process, Result, Task, kernel};
 use alloc::sync::{Arc, Weak};
 use alloc::vec::Vec;
-use bastide_pal::ParkState;
 use core::sync::atomic::Ordering;
 
 /// The subject of a directory: a process, or one of its threads.
@@ -172,11 +171,8 @@ impl Seen {
             return ('T', "stopped");
         }
         let asleep = |t: &Arc<Task>| {
-            let s = t.parker.park.state.load(Ordering::Relaxed);
             // The kernel's own init has no platform thread.
-            t.thread.load(Ordering::Relaxed) == 0
-                || s == ParkState::Parked as u32
-                || s == ParkState::Polling as u32
+            t.thread.load(Ordering::Relaxed) == 0 || t.parker.park.is_asleep()
         };
         match &self.task {
             Some(t) if asleep(t) => ('S', "sleeping"),

@@ -9,7 +9,7 @@ use crate::net::ioctl::SIOCATMARK;
 use crate::net::scm;
 use crate::net::socket::{Common, Incoming, OptionValue, Outgoing, Patience, Socket, broken_pipe};
 use crate::process::creds::CAP_NET_BIND_SERVICE;
-use crate::uio::{IoDst, IoSrc};
+use crate::uio::{IoDst, IoSrc, Pieces};
 use crate::user::{self, UserAddr};
 use crate::wait::{
     Events, POLLERR, POLLHUP, POLLIN, POLLOUT, POLLPRI, POLLRDBAND, POLLRDHUP, POLLRDNORM,
@@ -242,10 +242,13 @@ impl HostSocket {
             // The host drops a datagram that it cannot store.
             touch(t, &mut pieces, true, true)?;
         }
+        let plain = self.is_stream() && addr.is_empty() && control.is_empty();
         let mut recv = |pieces: &[IoVec]| {
-            pal()
-                .recv(self.fd(), pieces, addr, control, flags)
-                .map_err(host_error)
+            match pieces {
+                [one] if plain => pal().recv_plain(self.fd(), *one, flags),
+                _ => pal().recv(self.fd(), pieces, addr, control, flags),
+            }
+            .map_err(host_error)
         };
         let r = match recv(&pieces) {
             Err(Errno::EFAULT) if self.is_stream() => {
@@ -299,7 +302,7 @@ fn kernel_piece(buf: &[u8]) -> IoVec {
 
 /// Has the memory manager repair what the host could not reach. With `shorten`, pieces end where
 /// memory does; EFAULT if nothing is left, or anything is missing without.
-fn touch(t: &Task, pieces: &mut Vec<IoVec>, write: bool, shorten: bool) -> Result<()> {
+fn touch(t: &Task, pieces: &mut Pieces, write: bool, shorten: bool) -> Result<()> {
     let mut good = 0;
     let mut bad = false;
     'all: for v in pieces.iter() {
@@ -321,12 +324,7 @@ fn touch(t: &Task, pieces: &mut Vec<IoVec>, write: bool, shorten: bool) -> Resul
     if !shorten || good == 0 {
         return Err(Errno::EFAULT);
     }
-    let mut left = good;
-    pieces.retain_mut(|v| {
-        v.len = v.len.min(left);
-        left -= v.len;
-        v.len > 0
-    });
+    *pieces = pieces.part(0, good);
     Ok(())
 }
 

@@ -11,7 +11,7 @@ use bastide_libos::kernel::Upcalls;
 use core::panic::PanicInfo;
 
 #[global_allocator]
-static HEAP: Heap = Heap::new();
+static HEAP: Heap = Heap;
 
 #[panic_handler]
 fn panic(info: &PanicInfo<'_>) -> ! {

@@ -37,6 +37,8 @@ pub const CALLS: &[(u32, &str, &str)] = &[
         "ioctl",
         "terminal attributes and bytes queued",
     ),
+    (g::__NR_pread64, "pread64", "host files"),
+    (g::__NR_pwrite64, "pwrite64", "host files"),
     (g::__NR_readv, "readv", "host pipes and terminals"),
     (g::__NR_writev, "writev", "host pipes and terminals"),
     (
@@ -55,6 +57,8 @@ pub const CALLS: &[(u32, &str, &str)] = &[
     (g::__NR_getpid, "getpid", "identity of a new host process"),
     (g::__NR_socket, "socket", "TCP and UDP to the outside"),
     (g::__NR_connect, "connect", "TCP and UDP to the outside"),
+    (g::__NR_sendto, "sendto", "TCP and UDP to the outside"),
+    (g::__NR_recvfrom, "recvfrom", "TCP and UDP to the outside"),
     (g::__NR_sendmsg, "sendmsg", "TCP and UDP to the outside"),
     (g::__NR_recvmsg, "recvmsg", "TCP and UDP to the outside"),
     (g::__NR_shutdown, "shutdown", "TCP and UDP to the outside"),

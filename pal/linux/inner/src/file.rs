@@ -162,9 +162,10 @@ impl HostFiles for LinuxPal {
         // SAFETY: the pieces are application memory or buffers of the caller (the contract of
         // HostFiles); application memory that is not there is EFAULT.
         let r = unsafe {
-            match offset {
-                Some(o) => host!(__NR_preadv, fd.0, iov.as_ptr(), iov.len(), o, 0),
-                None => host!(__NR_readv, fd.0, iov.as_ptr(), iov.len()),
+            match (offset, iov) {
+                (Some(o), [v]) => host!(__NR_pread64, fd.0, v.addr, v.len, o),
+                (Some(o), _) => host!(__NR_preadv, fd.0, iov.as_ptr(), iov.len(), o, 0),
+                (None, _) => host!(__NR_readv, fd.0, iov.as_ptr(), iov.len()),
             }
         };
         host::check_len(r, total(iov))
@@ -173,9 +174,10 @@ impl HostFiles for LinuxPal {
     fn write(&self, fd: HostFd, iov: &[IoVec], offset: Option<u64>) -> Result<usize> {
         // SAFETY: the host reads the pieces.
         let r = unsafe {
-            match offset {
-                Some(o) => host!(__NR_pwritev, fd.0, iov.as_ptr(), iov.len(), o, 0),
-                None => host!(__NR_writev, fd.0, iov.as_ptr(), iov.len()),
+            match (offset, iov) {
+                (Some(o), [v]) => host!(__NR_pwrite64, fd.0, v.addr, v.len, o),
+                (Some(o), _) => host!(__NR_pwritev, fd.0, iov.as_ptr(), iov.len(), o, 0),
+                (None, _) => host!(__NR_writev, fd.0, iov.as_ptr(), iov.len()),
             }
         };
         host::check_len(r, total(iov))

@@ -6,6 +6,11 @@ use bastide_pal::net::Received;
 use bastide_pal::{Error, HostFd, HostSockets, IoVec, Result};
 
 const SOCK_FLAGS: i32 = 0o4000 | 0o2000000;
+const MSG_TRUNC: u32 = 0x20;
+/// `MSG_DONTWAIT | MSG_NOSIGNAL`: waiting and SIGPIPE are the kernel's business.
+const SENDING: u32 = 0x4040;
+/// `MSG_DONTWAIT | MSG_CMSG_CLOEXEC`.
+const RECEIVING: u32 = 0x4000_0040;
 
 #[repr(C)]
 struct Msghdr {
@@ -22,6 +27,16 @@ struct Msghdr {
 
 fn unit(raw: isize) -> Result<()> {
     host::check(raw).map(|_| ())
+}
+
+/// How much came. `MSG_TRUNC` asks for a datagram's true length, which may be more than fits.
+fn received(raw: isize, asked: usize, flags: u32) -> Result<usize> {
+    let most = if flags & MSG_TRUNC != 0 {
+        1 << 30
+    } else {
+        asked
+    };
+    host::check_len(raw, most)
 }
 
 impl HostSockets for LinuxPal {
@@ -124,28 +139,35 @@ impl HostSockets for LinuxPal {
         control: &[u8],
         flags: u32,
     ) -> Result<usize> {
+        let null_if_empty = |b: &[u8]| if b.is_empty() { 0 } else { b.as_ptr() as usize };
+        if let ([one], []) = (iov, control) {
+            // SAFETY: the host reads the piece and the address.
+            let r = unsafe {
+                host!(
+                    __NR_sendto,
+                    fd.0,
+                    one.addr,
+                    one.len,
+                    flags | SENDING,
+                    null_if_empty(addr),
+                    addr.len()
+                )
+            };
+            return host::check_len(r, one.len);
+        }
         let msg = Msghdr {
-            name: if addr.is_empty() {
-                0
-            } else {
-                addr.as_ptr() as usize
-            },
+            name: null_if_empty(addr),
             namelen: addr.len() as u32,
             _pad: 0,
             iov: iov.as_ptr() as usize,
             iovlen: iov.len(),
-            control: if control.is_empty() {
-                0
-            } else {
-                control.as_ptr() as usize
-            },
+            control: null_if_empty(control),
             controllen: control.len(),
             flags: 0,
             _pad2: 0,
         };
-        // MSG_DONTWAIT | MSG_NOSIGNAL: waiting and SIGPIPE are the kernel's business.
         // SAFETY: the host reads what the header names.
-        let r = unsafe { host!(__NR_sendmsg, fd.0, &raw const msg, flags | 0x4040) };
+        let r = unsafe { host!(__NR_sendmsg, fd.0, &raw const msg, flags | SENDING) };
         host::check_len(r, iov.iter().map(|v| v.len).sum())
     }
 
@@ -168,22 +190,34 @@ impl HostSockets for LinuxPal {
             flags: 0,
             _pad2: 0,
         };
-        // MSG_DONTWAIT | MSG_CMSG_CLOEXEC.
         // SAFETY: the host fills the pieces (application memory or the caller's buffers), the
         // address and the control bytes, each bounded by its length.
-        let r = unsafe { host!(__NR_recvmsg, fd.0, &raw mut msg, flags | 0x4000_0040) };
+        let r = unsafe { host!(__NR_recvmsg, fd.0, &raw mut msg, flags | RECEIVING) };
         let asked: usize = iov.iter().map(|v| v.len).sum();
-        // MSG_TRUNC asks for the datagram's true length, which may be more than fits.
-        let len = if flags & 0x20 != 0 {
-            host::check_len(r, 1 << 30)?
-        } else {
-            host::check_len(r, asked)?
-        };
         Ok(Received {
-            len,
+            len: received(r, asked, flags)?,
             addr_len: (msg.namelen as usize).min(addr.len()),
             control_len: msg.controllen.min(control.len()),
             flags: msg.flags,
+        })
+    }
+
+    fn recv_plain(&self, fd: HostFd, piece: IoVec, flags: u32) -> Result<Received> {
+        // SAFETY: the host fills the piece, application memory or the caller's buffer.
+        let r = unsafe {
+            host!(
+                __NR_recvfrom,
+                fd.0,
+                piece.addr,
+                piece.len,
+                flags | RECEIVING,
+                0,
+                0
+            )
+        };
+        Ok(Received {
+            len: received(r, piece.len, flags)?,
+            ..Received::default()
         })
     }
 

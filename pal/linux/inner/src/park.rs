@@ -9,6 +9,8 @@ use core::sync::atomic::{AtomicU32, Ordering};
 
 const FUTEX_WAIT_BITSET: u32 = 9;
 const FUTEX_WAKE: u32 = 1;
+/// Only threads of one host process wait and wake, which the host finds faster.
+const PRIVATE: u32 = 128;
 const EINTR: i32 = 4;
 /// Ready descriptors taken at a time.
 const BATCH: usize = 64;
@@ -17,8 +19,9 @@ fn timespec(ns: u64) -> [i64; 2] {
     [(ns / 1_000_000_000) as i64, (ns % 1_000_000_000) as i64]
 }
 
-/// Sleeps while `word` is `expected`, until an absolute monotonic time at most.
-pub(crate) fn futex_wait(word: &AtomicU32, expected: u32, deadline: Option<u64>) {
+/// Sleeps while `word` is `expected`, until an absolute monotonic time at most. `scope` is
+/// [`PRIVATE`] or 0.
+fn wait_in(scope: u32, word: &AtomicU32, expected: u32, deadline: Option<u64>) {
     let ts = deadline.map(timespec);
     let ts_ptr = ts.as_ref().map_or(0, |t| t.as_ptr() as usize);
     // SAFETY: the host reads the word and the time.
@@ -26,7 +29,7 @@ pub(crate) fn futex_wait(word: &AtomicU32, expected: u32, deadline: Option<u64>)
         host!(
             __NR_futex,
             word.as_ptr(),
-            FUTEX_WAIT_BITSET,
+            FUTEX_WAIT_BITSET | scope,
             expected,
             ts_ptr,
             0,
@@ -35,10 +38,58 @@ pub(crate) fn futex_wait(word: &AtomicU32, expected: u32, deadline: Option<u64>)
     };
 }
 
+/// Sleeps while `word` is `expected`, until an absolute monotonic time at most.
+pub(crate) fn futex_wait(word: &AtomicU32, expected: u32, deadline: Option<u64>) {
+    wait_in(0, word, expected, deadline);
+}
+
+fn wake_in(scope: u32, word: &AtomicU32, count: u32) {
+    // SAFETY: wakes only.
+    unsafe { host!(__NR_futex, word.as_ptr(), FUTEX_WAKE | scope, count) };
+}
+
 /// Wakes sleepers on `word`.
 pub(crate) fn futex_wake(word: &AtomicU32, count: u32) {
-    // SAFETY: wakes only.
-    unsafe { host!(__NR_futex, word.as_ptr(), FUTEX_WAKE, count) };
+    wake_in(0, word, count);
+}
+
+/// Permits from its own host process after which a thread expects no more from others.
+const FORGET: u32 = 16;
+
+/// What giving a permit did.
+#[derive(PartialEq, Eq)]
+pub(crate) enum Permit {
+    /// The thread slept on its word, and no longer does.
+    Woke,
+    /// It sleeps in a host call that has to be interrupted.
+    Interrupt,
+    /// It was awake.
+    Found,
+}
+
+/// Gives the permit and wakes a thread that sleeps on its word. Threads of one host process wake
+/// each other faster than others do, so a sleeper prepares for those who woke it last.
+pub(crate) fn permit(park: &Park) -> Permit {
+    let before = park
+        .state
+        .swap(ParkState::Notified as u32, Ordering::AcqRel);
+    // Read after the state: where the thread has been since it fell asleep.
+    let home = park.thread.load(Ordering::Acquire) >> 32;
+    let near = home == u64::from(crate::entry::block().tgid.load(Ordering::Relaxed));
+    let far = park.far.load(Ordering::Relaxed);
+    let expected = if near { far.saturating_sub(1) } else { FORGET };
+    if expected != far {
+        park.far.store(expected, Ordering::Relaxed);
+    }
+    match before {
+        s if s == ParkState::Parked as u32 => futex_wake(&park.state, 1),
+        s if s == ParkState::Near as u32 && near => wake_in(PRIVATE, &park.state, 1),
+        s if s == ParkState::Near as u32 || s == ParkState::Polling as u32 => {
+            return Permit::Interrupt;
+        }
+        _ => return Permit::Found,
+    }
+    Permit::Woke
 }
 
 /// Waiting awake for a permit. A wake-up of another CPU costs the host tens of microseconds, one that
@@ -172,9 +223,13 @@ fn sleep_as(park: &Park, asleep: ParkState, sleep: impl FnOnce()) {
 impl Parking for LinuxPal {
     fn park(&self, park: &Park, deadline: Option<u64>, hosts: &mut [HostPoll]) {
         if hosts.is_empty() {
-            let parked = ParkState::Parked;
-            return sleep_as(park, parked, || {
-                futex_wait(&park.state, parked as u32, deadline);
+            let placed = park.thread.load(Ordering::Relaxed) != 0;
+            let (asleep, scope) = match park.far.load(Ordering::Relaxed) {
+                0 if placed => (ParkState::Near, PRIVATE),
+                _ => (ParkState::Parked, 0),
+            };
+            return sleep_as(park, asleep, || {
+                wait_in(scope, &park.state, asleep as u32, deadline);
             });
         }
         sleep_as(park, ParkState::Polling, || {
@@ -199,15 +254,8 @@ impl Parking for LinuxPal {
 
     fn unpark(&self, park: &Park) {
         awake::sign(park);
-        match park
-            .state
-            .swap(ParkState::Notified as u32, Ordering::AcqRel)
-        {
-            s if s == ParkState::Parked as u32 => futex_wake(&park.state, 1),
-            s if s == ParkState::Polling as u32 => {
-                crate::thread::send_kick(park.thread.load(Ordering::Acquire));
-            }
-            _ => {}
+        if permit(park) == Permit::Interrupt {
+            crate::thread::send_kick(park.thread.load(Ordering::Acquire));
         }
     }
 

@@ -3,10 +3,11 @@
 use crate::entry::{self, block};
 use crate::host::{self, host};
 use crate::layout::{self, Block, Control};
+use crate::park::{Permit, permit};
 use crate::start::{control, upcalls};
 use crate::{LinuxPal, trap, vector};
 use bastide_base::sync::Mutex;
-use bastide_pal::{Context, Error, Park, ParkState, Result, Spawn, Start, ThreadId, Threads};
+use bastide_pal::{Context, Error, Park, Result, Spawn, Start, ThreadId, Threads};
 use core::sync::atomic::{AtomicI32, AtomicU32, AtomicUsize, Ordering};
 use linux_raw_sys::general as g;
 
@@ -228,14 +229,8 @@ impl Threads for LinuxPal {
     }
 
     fn kick(&self, _thread: ThreadId, park: &Park) {
-        let thread = park.thread.load(Ordering::Acquire);
-        let before = park
-            .state
-            .swap(ParkState::Notified as u32, Ordering::AcqRel);
-        if before == ParkState::Parked as u32 {
-            crate::park::futex_wake(&park.state, 1);
-        } else {
-            send_kick(thread);
+        if permit(park) != Permit::Woke {
+            send_kick(park.thread.load(Ordering::Acquire));
         }
     }
 

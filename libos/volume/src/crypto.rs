@@ -153,6 +153,11 @@ impl KeyRing {
         Ok((nonce, tag))
     }
 
+    /// The nonce that the next block will be sealed with.
+    pub fn next(&self) -> Result<Nonce> {
+        Ok(self.own.as_ref().ok_or(Error::ReadOnly)?.0)
+    }
+
     /// The key of the mount with this salt.
     pub fn key(&mut self, salt: &[u8; 16]) -> Arc<AesGcm> {
         if let Some((own, key)) = &self.own
@@ -180,8 +185,20 @@ impl KeyRing {
         tag: &Tag,
         data: &mut [u8],
     ) -> bool {
-        (self.key(&nonce.salt)).open(&nonce.bytes(), &bound(what, aad), data, tag)
+        open(&self.key(&nonce.salt), what, aad, nonce, tag, data)
     }
+}
+
+/// As [`KeyRing::open`], with the key at hand.
+pub fn open(
+    key: &AesGcm,
+    what: Purpose,
+    aad: &[u8],
+    nonce: &Nonce,
+    tag: &Tag,
+    data: &mut [u8],
+) -> bool {
+    key.open(&nonce.bytes(), &bound(what, aad), data, tag)
 }
 
 /// The associated data: what the block is, and what it is bound to (its place, for most).

@@ -12,7 +12,8 @@ use alloc::string::String;
 pub trait Device: Send + Sync {
     /// Fills `buf` from `offset`; a file that ends before is an error.
     fn read_at(&self, offset: u64, buf: &mut [u8]) -> core::result::Result<(), DeviceError>;
-    /// Writes all of `data` at `offset`; the file grows as needed.
+    /// Writes all of `data` at `offset`; the file grows as needed. After a failure any of it may
+    /// have been written.
     fn write_at(&self, offset: u64, data: &[u8]) -> core::result::Result<(), DeviceError>;
     /// Makes what was written durable.
     fn flush(&self) -> core::result::Result<(), DeviceError>;
@@ -30,6 +31,10 @@ pub trait Platform: Send + Sync {
     fn random(&self, buf: &mut [u8]) -> Result<()>;
     /// Nanoseconds since 1970.
     fn now(&self) -> i64;
+    /// Lets others run for a moment: somebody still reads what is to be used again.
+    fn pause(&self) {
+        core::hint::spin_loop();
+    }
 }
 
 /// What an anchor remembers: the newest state of one volume.

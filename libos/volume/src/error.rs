@@ -42,7 +42,8 @@ pub enum Error {
     Malformed { block: u64 },
     /// The host could not read, write or flush the file (EIO).
     Device(DeviceError),
-    /// An earlier write failed, and what is in memory may not be on disk: open the volume again.
+    /// The host failed while a state was made durable, so that nobody knows which is on disk: the
+    /// volume can still be read, and must be opened again to be changed (EROFS).
     Stopped,
     /// The file has no volume's header.
     NotAVolume,
@@ -70,7 +71,12 @@ pub enum Error {
 
 /// A host that could not do what it was asked.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub struct DeviceError;
+pub enum DeviceError {
+    /// It failed (EIO).
+    Failed,
+    /// It has no room for what was to be written (ENOSPC).
+    Full,
+}
 
 impl From<DeviceError> for Error {
     fn from(e: DeviceError) -> Error {
@@ -103,9 +109,15 @@ impl fmt::Display for Error {
                 f,
                 "block {block} is authentic but makes no sense: a fault of the program that wrote it"
             ),
-            Error::Device(_) => f.write_str("the host cannot read or write the volume's file"),
+            Error::Device(DeviceError::Failed) => {
+                f.write_str("the host cannot read or write the volume's file")
+            }
+            Error::Device(DeviceError::Full) => {
+                f.write_str("the host has no room for the volume's file to grow")
+            }
             Error::Stopped => f.write_str(
-                "an earlier write failed; the volume takes no more changes until it is opened again",
+                "the host failed while changes were made durable; the volume takes no more of them \
+                 until it is opened again",
             ),
             Error::NotAVolume => f.write_str("not a volume: the header is missing"),
             Error::Version { found } => write!(

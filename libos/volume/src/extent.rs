@@ -61,7 +61,7 @@ impl Extent {
     }
 
     /// The part from `from` on, `len` blocks long.
-    fn part(&self, from: u64, len: u64) -> Extent {
+    pub fn part(&self, from: u64, len: u64) -> Extent {
         let tags = self.tags.iter().skip(from as usize).take(len as usize);
         Extent {
             block: self.block + from,
@@ -120,7 +120,6 @@ impl Volume {
                 return Ok((freed, true));
             }
             let (cut, cut_end) = (start.max(from), end.min(to));
-            // What is left on the right goes in first, so that an error never loses a mapping.
             if cut_end < end {
                 let right = extent.part(cut_end - start, end - cut_end);
                 self.tree
@@ -134,8 +133,7 @@ impl Volume {
                 self.tree.remove(&key)?;
             }
             for block in cut - start..cut_end - start {
-                self.tree.space.free(extent.block + block);
-                self.tree.store.forget(extent.block + block);
+                self.step.frees(extent.block + block);
             }
             freed += cut_end - cut;
         }

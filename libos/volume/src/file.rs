@@ -1,10 +1,11 @@
 //! Contents of files.
 
 use crate::BLOCK;
-use crate::crypto::{Nonce, Purpose};
 use crate::error::{Error, Result};
 use crate::inode::{Inode, mode};
 use crate::node::{Key, Kind};
+use crate::pages::Page;
+use crate::reading::{Reading, Sealed};
 use crate::txn::Need;
 use crate::volume::Volume;
 use alloc::boxed::Box;
@@ -37,66 +38,92 @@ impl Volume {
 
     /// Reads contents: how much there was, less than asked only at the end.
     pub fn read(&mut self, ino: u64, offset: u64, buf: &mut [u8]) -> Result<usize> {
+        let (len, reading) = self.start_read(ino, offset, buf)?;
+        if let Some(reading) = reading {
+            reading.finish(buf)?;
+        }
+        Ok(len)
+    }
+
+    /// As [`Volume::read`], but only what is in memory comes into the buffer at once. The rest comes
+    /// with [`Reading::finish`], for which the volume is not needed.
+    pub fn start_read(
+        &mut self,
+        ino: u64,
+        offset: u64,
+        buf: &mut [u8],
+    ) -> Result<(usize, Option<Reading>)> {
         let inode = self.with_contents(ino)?;
         let left = inode.size.saturating_sub(offset);
         let len = usize::try_from(left).unwrap_or(usize::MAX).min(buf.len());
         let Some(buf) = buf.get_mut(..len) else {
-            return Ok(0);
+            return Ok((0, None));
         };
         if inode.inline {
             let data = self.inline(ino)?;
             buf.fill(0);
             copy(buf, 0, data.get(offset as usize..));
-            return Ok(len);
+            return Ok((len, None));
         }
-        let mut done = 0;
+        let (mut done, mut parts) = (0, Vec::new());
         while done < len {
             let at = offset + done as u64;
             let rest = buf.get_mut(done..).unwrap_or_default();
-            done += self.read_some(ino, at, rest)?;
+            let (n, sealed) = self.look_up(ino, at, rest)?;
+            parts.extend(sealed.map(|part| Sealed { at: done, ..part }));
+            done += n;
         }
-        Ok(len)
+        if parts.is_empty() {
+            return Ok((len, None));
+        }
+        let reading = Reading {
+            device: self.tree.store.device.clone(),
+            parts,
+            _pin: self.tree.space.pin(),
+        };
+        Ok((len, Some(reading)))
     }
 
-    /// Reads from one place: a changed block, an extent, or a hole; at least one byte.
-    fn read_some(&mut self, ino: u64, offset: u64, buf: &mut [u8]) -> Result<usize> {
+    /// What is at one place, a changed block, part of an extent, or a hole: at least one byte. What
+    /// is sealed is still to be read.
+    fn look_up(
+        &mut self,
+        ino: u64,
+        offset: u64,
+        buf: &mut [u8],
+    ) -> Result<(usize, Option<Sealed>)> {
         let (at, skip) = (offset / B, (offset % B) as usize);
         if let Some(page) = self.pages.get(ino, at) {
             let n = buf.len().min(BLOCK - skip);
             copy(buf, 0, page.get(skip..skip + n));
-            return Ok(n);
+            return Ok((n, None));
         }
         let last = (offset + buf.len() as u64).div_ceil(B);
         // Up to the next block that waits in memory.
         let until = (self.pages.next_from(ino, at)).map_or(last, |p| p.min(last));
-        let (data, blocks) = match self.extent_from(ino, at)? {
-            Some((start, extent)) if start <= at => {
-                let skip = at - start;
-                let blocks = (until - at).min(extent.len() - skip);
-                let place = extent.block + skip;
-                let mut data = alloc::vec![0; (blocks * B) as usize];
-                self.tree.store.read_raw(place, &mut data)?;
-                let sealed = data
-                    .chunks_mut(BLOCK)
-                    .zip(extent.tags.iter().skip(skip as usize));
-                for (i, (piece, tag)) in (0..).zip(sealed) {
-                    let nonce = Nonce {
-                        counter: extent.nonce.counter + skip + i,
-                        ..extent.nonce
-                    };
-                    (self.tree.store).open(Purpose::Data, place + i, &nonce, tag, piece)?;
-                }
-                (Some(data), blocks)
+        let bytes = |blocks: u64| buf.len().min((blocks * B) as usize - skip);
+        let (start, extent) = match self.extent_from(ino, at)? {
+            Some((start, extent)) if start <= at => (start, extent),
+            next => {
+                let end = next.map_or(until, |(start, _)| start.min(until));
+                let n = bytes(end - at);
+                buf.iter_mut().take(n).for_each(|b| *b = 0);
+                return Ok((n, None));
             }
-            Some((start, _)) => (None, start.min(until) - at),
-            None => (None, until - at),
         };
-        let n = buf.len().min((blocks * B) as usize - skip);
-        match data {
-            Some(data) => copy(buf, 0, data.get(skip..skip + n)),
-            None => buf.iter_mut().take(n).for_each(|b| *b = 0),
-        }
-        Ok(n)
+        let blocks = (until - at).min(extent.len() - (at - start));
+        let part = extent.part(at - start, blocks);
+        let len = bytes(blocks);
+        let sealed = Sealed {
+            at: 0,
+            len,
+            skip,
+            block: part.block,
+            nonce: part.nonce,
+            tags: part.tags,
+            key: self.tree.store.ring.key(&part.nonce.salt),
+        };
+        Ok((len, Some(sealed)))
     }
 
     /// Writes contents: how much, less than asked only if the volume is full.
@@ -108,7 +135,8 @@ impl Volume {
             let at = offset + done as u64;
             let room = PIECE - (at % B) as usize;
             let piece = rest.get(..room).unwrap_or(rest);
-            match self.write_piece(ino, at, piece) {
+            let step = self.write_piece(ino, at, piece);
+            match self.end_step(step) {
                 Ok(()) => done += piece.len(),
                 Err(Error::NoSpace) if done > 0 => break,
                 Err(e) => return Err(e),
@@ -134,10 +162,11 @@ impl Volume {
                 inode.inline = false;
                 self.put_inode(ino, &inode)?;
             }
-            if let Err(e) = self.write_pages(ino, inode.size, offset, data) {
-                // Nothing may be left beyond the end.
-                (self.pages).drop_range(ino, inode.size.div_ceil(B), u64::MAX);
-                return Err(e);
+            if data.len() == PIECE && offset % B == 0 {
+                self.write_through(ino, offset / B, data)?;
+                inode = self.inode(ino)?;
+            } else {
+                self.write_pages(ino, inode.size, offset, data)?;
             }
         }
         inode.size = inode.size.max(end);
@@ -152,11 +181,30 @@ impl Volume {
             let at = offset + done as u64;
             let skip = (at % B) as usize;
             let n = rest.len().min(BLOCK - skip);
-            let page = self.page(ino, at / B, size, n == BLOCK)?;
-            copy(&mut page[..], skip, rest.get(..n));
+            match rest.first_chunk() {
+                Some(whole) if skip == 0 => self.put_page(ino, at / B, Box::new(*whole)),
+                _ => {
+                    let page = self.page(ino, at / B, size)?;
+                    copy(&mut page[..], skip, rest.get(..n));
+                }
+            }
             self.delta.wrote(ino, at / B);
             done += n;
         }
+        Ok(())
+    }
+
+    /// Writes whole blocks, so many that they need not wait for neighbours.
+    fn write_through(&mut self, ino: u64, first: u64, data: &[u8]) -> Result<()> {
+        let (blocks, _) = data.as_chunks::<BLOCK>();
+        let mut done = 0;
+        while let Some(rest) = blocks.get(done..).filter(|r| !r.is_empty()) {
+            let at = first + done as u64;
+            done += self.seal_run(ino, at, rest.len() as u64, rest.iter())? as usize;
+        }
+        let last = first + blocks.len() as u64;
+        self.drop_pages(ino, first, last);
+        (first..last).for_each(|at| self.delta.wrote(ino, at));
         Ok(())
     }
 
@@ -166,7 +214,7 @@ impl Volume {
         if !bytes.is_empty() {
             let mut page = Box::new([0; BLOCK]);
             copy(&mut page[..], 0, Some(&bytes));
-            self.pages.insert(ino, 0, page);
+            self.put_page(ino, 0, page);
             self.delta.wrote(ino, 0);
         }
         self.tree.remove(&Key::new(ino, Kind::Inline, 0))?;
@@ -183,19 +231,29 @@ impl Volume {
             inode.inline = false;
             let mut page = Box::new([0; BLOCK]);
             copy(&mut page[..], 0, Some(target));
-            self.pages.insert(ino, 0, page);
+            self.put_page(ino, 0, page);
         }
         self.put_inode(ino, &inode)
     }
 
-    /// A block of a file, in memory to be changed; what it held matters unless `anew`.
-    fn page(&mut self, ino: u64, at: u64, size: u64, anew: bool) -> Result<&mut [u8; BLOCK]> {
+    /// Changes a whole block of a file.
+    fn put_page(&mut self, ino: u64, at: u64, page: Page) {
+        if self.pages.insert(ino, at, page).is_none() {
+            self.step.adds(ino, at);
+        }
+    }
+
+    /// A block of a file, in memory to be changed.
+    fn page(&mut self, ino: u64, at: u64, size: u64) -> Result<&mut [u8; BLOCK]> {
         if self.pages.get(ino, at).is_none() {
             let mut page = Box::new([0; BLOCK]);
-            if !anew && at * B < size {
-                self.read_some(ino, at * B, &mut page[..])?;
+            if at * B < size {
+                let (_, sealed) = self.look_up(ino, at * B, &mut page[..])?;
+                if let Some(sealed) = sealed {
+                    sealed.open_into(&*self.tree.store.device, &mut page[..])?;
+                }
             }
-            self.pages.insert(ino, at, page);
+            self.put_page(ino, at, page);
         }
         (self.pages.get_mut(ino, at))
             .map(|p| &mut **p)
@@ -230,7 +288,7 @@ impl Volume {
         inode = self.inode(ino)?;
         inode.size = size;
         let from = size.div_ceil(B);
-        self.pages.drop_range(ino, from, u64::MAX);
+        self.drop_pages(ino, from, u64::MAX);
         // Freeing may take several commits. The mark makes a mount after a power cut go on.
         self.mark_orphan(ino)?;
         self.put_inode(ino, &inode)?;
@@ -271,7 +329,7 @@ impl Volume {
             return Ok(());
         }
         self.begin(Need::Zero)?;
-        let page = self.page(ino, at, u64::MAX, false)?;
+        let page = self.page(ino, at, u64::MAX)?;
         let (from, to) = ((from % B) as usize, (to - at * B) as usize);
         page.get_mut(from..to).unwrap_or_default().fill(0);
         self.delta.wrote(ino, at);
@@ -306,7 +364,7 @@ impl Volume {
                 } else {
                     last
                 };
-                self.pages.drop_range(ino, first, last);
+                self.drop_pages(ino, first, last);
                 loop {
                     let (freed, done) = self.unmap(ino, first, last, STEP)?;
                     inode = self.inode(ino)?;

@@ -3,8 +3,8 @@
 //!
 //! The layers, each in its file, from the device up: [`device`], sealing ([`crypto`]), blocks
 //! (`store`), free space (`space`), the copy-on-write tree (`node`, `tree`), transactions (`txn`)
-//! with the intent log (`log`), and on these the file system: `inode`, `extent`, `pages`, `file`,
-//! `dir`, `names`, `xattr`, `orphan`; [`fsck`] checks it all.
+//! of steps (`step`) with the intent log (`log`), and on these the file system: `inode`, `extent`, `pages`, `file`
+//! and `reading`, `dir`, `names`, `xattr`, `orphan`; [`fsck`] checks it all.
 #![no_std]
 #![forbid(unsafe_code)]
 
@@ -28,8 +28,10 @@ mod node;
 mod ops;
 mod orphan;
 mod pages;
+mod reading;
 mod root;
 mod space;
+mod step;
 mod store;
 mod tree;
 mod txn;
@@ -44,6 +46,7 @@ pub use error::{DeviceError, Error, Result};
 pub use header::{Header, Kdf, new_salt};
 pub use inode::{Inode, ROOT, SetAttr, mode};
 pub use names::{New, Rename};
+pub use reading::Reading;
 pub use txn::Limits;
 pub use volume::{Options, SIZE_LEAST, SIZE_MOST, Usage, Volume};
 pub use xattr::SetXattr;

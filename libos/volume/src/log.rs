@@ -66,9 +66,10 @@ impl Log {
         out
     }
 
-    /// Writes a record and makes it durable.
+    /// Writes a record.
     fn append(&mut self, store: &mut Store, record: &[u8]) -> Result<()> {
         let start = self.first + u64::from(self.next);
+        let before = self.state();
         let mut out = Writer(Vec::with_capacity(record.len().div_ceil(ROOM) * BLOCK));
         let mut pieces = record.chunks(ROOM).peekable();
         while let Some(piece) = pieces.next() {
@@ -83,8 +84,9 @@ impl Log {
             self.next += 1;
             self.chain = tag;
         }
-        store.device.write_at(start * BLOCK as u64, &out.0)?;
-        Ok(store.device.flush()?)
+        let written = store.device.write_at(start * BLOCK as u64, &out.0);
+        // The next record takes the place of what may be there now.
+        Ok(written.inspect_err(|_| (self.next, self.chain) = before)?)
     }
 
     /// The next block, if it is one of this log: its part of a record, and whether that ends.
@@ -134,14 +136,15 @@ impl Volume {
             return Err(Error::Stopped);
         }
         let inode = self.inode(ino)?;
-        if inode.kind() == mode::FILE && !self.delta.changed(ino) {
+        if inode.kind() == mode::FILE && !self.delta.changed(ino) && !self.mark_due {
             return Ok(());
         }
         match self.record(ino, &inode)? {
             Some(record) if self.log.has_room(record.len()) => {
                 self.writable()?;
-                let logged = self.log.append(&mut self.tree.store, &record);
-                logged.inspect_err(|_| self.stopped = true)?;
+                self.log.append(&mut self.tree.store, &record)?;
+                let flushed = self.tree.store.device.flush();
+                flushed.inspect_err(|_| self.stopped = true)?;
                 self.delta.logged(ino);
                 self.set_mark()
             }

@@ -1,7 +1,7 @@
 //! The operations that change a volume. Each is a whole: it finds the space that it needs before it
-//! begins and, if the device fails it halfway, the volume stops rather than keep half of it.
+//! begins and, if the device fails it halfway, it is taken back.
 
-use crate::error::{Error, Result};
+use crate::error::Result;
 use crate::inode::SetAttr;
 use crate::names::{New, Rename};
 use crate::txn::Need;
@@ -9,13 +9,14 @@ use crate::volume::Volume;
 use crate::xattr::{SetXattr, XATTR_MAX};
 
 impl Volume {
-    fn change<T>(&mut self, need: Need, f: impl FnOnce(&mut Volume) -> Result<T>) -> Result<T> {
+    pub(crate) fn change<T>(
+        &mut self,
+        need: Need,
+        f: impl FnOnce(&mut Volume) -> Result<T>,
+    ) -> Result<T> {
         self.begin(need)?;
         let result = f(self);
-        if let Err(Error::Damaged { .. } | Error::Malformed { .. } | Error::Device(_)) = &result {
-            self.stopped = true;
-        }
-        result
+        self.end_step(result)
     }
 
     /// Makes a file, directory, device node, FIFO or socket; its inode number.

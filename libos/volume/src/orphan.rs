@@ -37,10 +37,7 @@ impl Volume {
             return Ok(());
         }
         match self.inode(ino) {
-            Ok(inode) if inode.nlink == 0 => {
-                self.begin(Need::Little)?;
-                self.destroy(ino)
-            }
+            Ok(inode) if inode.nlink == 0 => self.change(Need::Little, |v| v.destroy(ino)),
             Ok(_) | Err(Error::NotFound) => Ok(()),
             Err(e) => Err(e),
         }
@@ -57,7 +54,7 @@ impl Volume {
 
     /// Removes a file with all that it has; it is marked.
     fn destroy(&mut self, ino: u64) -> Result<()> {
-        self.pages.drop_range(ino, 0, u64::MAX);
+        self.drop_pages(ino, 0, u64::MAX);
         self.delta.reshaped(ino);
         if self.inode(ino)?.has_contents() {
             self.free_from(ino, 0)?;
@@ -78,21 +75,23 @@ impl Volume {
             }
             let ino = key.at;
             from = ino + 1;
-            self.begin(Need::Little)?;
-            let inode = self.inode(ino)?;
-            if inode.nlink == 0 {
-                self.destroy(ino)?;
-                continue;
-            }
-            // It was being cut short.
-            self.free_from(ino, inode.size.div_ceil(crate::BLOCK as u64))?;
-            if inode.size == 0 && inode.kind() == mode::FILE {
-                let mut inode = self.inode(ino)?;
-                inode.inline = true;
-                self.put_inode(ino, &inode)?;
-            }
-            self.unmark_orphan(ino)?;
+            self.change(Need::Little, |v| v.reap(ino))?;
         }
         Ok(())
+    }
+
+    fn reap(&mut self, ino: u64) -> Result<()> {
+        let inode = self.inode(ino)?;
+        if inode.nlink == 0 {
+            return self.destroy(ino);
+        }
+        // It was being cut short.
+        self.free_from(ino, inode.size.div_ceil(crate::BLOCK as u64))?;
+        if inode.size == 0 && inode.kind() == mode::FILE {
+            let mut inode = self.inode(ino)?;
+            inode.inline = true;
+            self.put_inode(ino, &inode)?;
+        }
+        self.unmark_orphan(ino)
     }
 }

@@ -2,9 +2,8 @@
 //! small pieces still lies in long extents.
 
 use crate::BLOCK;
-use crate::crypto::Purpose;
 use crate::error::{Error, Result};
-use crate::extent::{Extent, LONGEST};
+use crate::extent::LONGEST;
 use crate::node::{Key, Kind};
 use crate::volume::Volume;
 use alloc::boxed::Box;
@@ -35,8 +34,8 @@ impl Pages {
         self.0.get_mut(&(ino, at))
     }
 
-    pub fn insert(&mut self, ino: u64, at: u64, page: Page) {
-        self.0.insert((ino, at), page);
+    pub fn insert(&mut self, ino: u64, at: u64, page: Page) -> Option<Page> {
+        self.0.insert((ino, at), page)
     }
 
     /// The numbers of a file's changed blocks, in order.
@@ -50,58 +49,70 @@ impl Pages {
         range.next().map(|(k, _)| k.1)
     }
 
-    /// Forgets a file's changes of the blocks `from..to`.
-    pub fn drop_range(&mut self, ino: u64, from: u64, to: u64) {
+    /// Takes a file's changed blocks `from..to` out.
+    pub fn take_range(&mut self, ino: u64, from: u64, to: u64) -> Vec<((u64, u64), Page)> {
         let range = self.0.range((ino, from)..(ino, to.max(from)));
-        let gone: Vec<u64> = range.map(|(k, _)| k.1).collect();
-        for at in gone {
-            self.0.remove(&(ino, at));
-        }
+        let gone: Vec<(u64, u64)> = range.map(|(k, _)| *k).collect();
+        let take = |key| Some((key, self.0.remove(&key)?));
+        gone.into_iter().filter_map(take).collect()
     }
 
-    /// Takes the first run of neighbours, at most an extent's worth.
-    fn take_run(&mut self) -> Option<(u64, u64, Vec<Page>)> {
+    /// Forgets a changed block.
+    pub fn remove(&mut self, ino: u64, at: u64) {
+        self.0.remove(&(ino, at));
+    }
+
+    /// The first run of neighbours, at most an extent's worth: the file, the number of the first,
+    /// and how many they are.
+    fn first_run(&self) -> Option<(u64, u64, u64)> {
         let (&(ino, first), _) = self.0.first_key_value()?;
-        let mut run = Vec::new();
-        while run.len() < LONGEST
-            && let Some(page) = self.0.remove(&(ino, first + run.len() as u64))
-        {
-            run.push(page);
-        }
-        Some((ino, first, run))
+        let all = self.0.keys().take(LONGEST).zip(first..);
+        let run = all.take_while(|(key, at)| **key == (ino, *at));
+        Some((ino, first, run.count() as u64))
     }
 }
 
 impl Volume {
-    /// Seals all that waits, into blocks of this transaction.
+    /// Seals all that waits, into blocks of this transaction. What could not be written goes on
+    /// waiting.
     pub(crate) fn flush_pages(&mut self) -> Result<()> {
-        while let Some((ino, first, run)) = self.pages.take_run() {
-            let mut inode = self.inode(ino)?;
-            let mut at = first;
-            let mut pages = run.into_iter().peekable();
-            while pages.peek().is_some() {
-                let want = pages.len() as u64;
-                let (start, len) = self.tree.space.alloc(want).ok_or(Error::NoSpace)?;
-                let mut extent: Option<Extent> = None;
-                for block in start..start + len {
-                    let Some(page) = pages.next() else { break };
-                    let ptr = self.tree.store.write(Purpose::Data, block, page.to_vec())?;
-                    let e = extent.get_or_insert_with(|| Extent {
-                        block: ptr.block,
-                        nonce: ptr.nonce,
-                        tags: Vec::new(),
-                    });
-                    e.tags.push(ptr.tag);
-                }
-                let Some(extent) = extent else { break };
-                let (freed, _) = self.unmap(ino, at, at + extent.len(), usize::MAX)?;
-                inode.blocks = inode.blocks.saturating_sub(freed) + extent.len();
-                let key = Key::new(ino, Kind::Extent, at);
-                at += extent.len();
-                self.tree.put(key, extent.encode())?;
+        self.begin_step();
+        while let Some((ino, first, len)) = self.pages.first_run() {
+            let done = self.flush_run(ino, first, len);
+            let len = self.end_step(done)?;
+            for at in first..first + len {
+                self.pages.remove(ino, at);
             }
-            self.put_inode(ino, &inode)?;
         }
         Ok(())
+    }
+
+    /// Seals a run of a file's changed blocks, or its beginning: how many.
+    fn flush_run(&mut self, ino: u64, first: u64, len: u64) -> Result<u64> {
+        let pages = core::mem::take(&mut self.pages);
+        let range = pages.0.range((ino, first)..(ino, first + len));
+        let done = self.seal_run(ino, first, len, range.map(|(_, page)| &**page));
+        self.pages = pages;
+        done
+    }
+
+    /// Seals `len` blocks of a file from `first` on, or the first of them: how many. Part of a step.
+    pub(crate) fn seal_run<'a>(
+        &mut self,
+        ino: u64,
+        first: u64,
+        len: u64,
+        blocks: impl Iterator<Item = &'a [u8; BLOCK]>,
+    ) -> Result<u64> {
+        let mut inode = self.inode(ino)?;
+        let (start, len) = self.tree.space.alloc(len).ok_or(Error::NoSpace)?;
+        (start..start + len).for_each(|block| self.step.takes(block));
+        let extent = (self.tree.store).write_run(start, blocks.take(len as usize))?;
+        let (freed, _) = self.unmap(ino, first, first + len, usize::MAX)?;
+        inode.blocks = inode.blocks.saturating_sub(freed) + len;
+        let key = Key::new(ino, Kind::Extent, first);
+        self.tree.put(key, extent.encode())?;
+        self.put_inode(ino, &inode)?;
+        Ok(len)
     }
 }

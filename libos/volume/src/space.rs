@@ -2,13 +2,26 @@
 //!
 //! A block that a transaction frees is still part of the last committed state, so it is given out
 //! again only once the transaction is committed. A block that the same transaction allocated never
-//! was part of any, and returns at once.
+//! was part of any, and returns at once. Neither is given out while somebody still reads who looked
+//! it up before ([`Pin`]).
 
-use alloc::collections::BTreeSet;
+use alloc::collections::{BTreeSet, VecDeque};
+use alloc::sync::Arc;
 use alloc::vec::Vec;
 
 /// Blocks that one bitmap block covers.
 pub const CHUNK: u64 = crate::BLOCK as u64 * 8;
+
+/// While it exists, no block is given out again that was in use when it was made.
+#[derive(Clone)]
+pub struct Pin(#[allow(dead_code)] Arc<()>);
+
+/// Blocks that a commit freed while somebody could still read them.
+struct Waiting {
+    /// Those who read since before that commit hold it too, and nobody else.
+    readers: Arc<()>,
+    blocks: BTreeSet<u64>,
+}
 
 /// The allocator of a volume.
 pub struct Space {
@@ -23,6 +36,10 @@ pub struct Space {
     pending: BTreeSet<u64>,
     /// Allocated by this transaction.
     fresh: BTreeSet<u64>,
+    /// Who reads since the last commit holds it.
+    readers: Arc<()>,
+    /// Free in the committed state, oldest first.
+    waiting: VecDeque<Waiting>,
     /// Bitmap blocks that no longer say what is the case.
     pub stale: BTreeSet<u64>,
     /// Where the search goes on.
@@ -39,6 +56,8 @@ impl Space {
             high: 0,
             pending: BTreeSet::new(),
             fresh: BTreeSet::new(),
+            readers: Arc::new(()),
+            waiting: VecDeque::new(),
             stale: BTreeSet::new(),
             cursor: first,
         };
@@ -74,7 +93,8 @@ impl Space {
             out.extend_from_slice(&word.to_le_bytes());
         }
         let range = chunk * CHUNK..(chunk + 1) * CHUNK;
-        for block in self.pending.range(range) {
+        let waiting = (self.waiting.iter()).flat_map(|w| w.blocks.range(range.clone()));
+        for block in self.pending.range(range.clone()).chain(waiting) {
             let at = block % CHUNK;
             if let Some(byte) = out.get_mut((at / 8) as usize) {
                 *byte &= !(1 << (at % 8));
@@ -119,7 +139,35 @@ impl Space {
 
     /// In use after the commit.
     pub fn will_be_used(&self, block: u64) -> bool {
-        self.is_used(block) && !self.pending.contains(&block)
+        self.is_used(block)
+            && !self.pending.contains(&block)
+            && !self.waiting.iter().any(|w| w.blocks.contains(&block))
+    }
+
+    /// Keeps what is in use from being given out again.
+    pub fn pin(&self) -> Pin {
+        Pin(self.readers.clone())
+    }
+
+    /// Gives back what nobody reads any more; whether that is all.
+    pub fn reclaim(&mut self) -> bool {
+        // Who reads since an earlier commit may read what a later one freed.
+        while let Some(first) = self.waiting.front_mut()
+            && Arc::get_mut(&mut first.readers).is_some()
+        {
+            let blocks = self.waiting.pop_front().map(|w| w.blocks);
+            for block in blocks.into_iter().flatten() {
+                self.clear(block);
+            }
+        }
+        self.lower_high();
+        self.waiting.is_empty()
+    }
+
+    fn lower_high(&mut self) {
+        while self.high > 0 && !self.is_used(self.high - 1) {
+            self.high -= 1;
+        }
     }
 
     /// The first free block of `from..to`.
@@ -161,7 +209,8 @@ impl Space {
     /// Gives a block back.
     pub fn free(&mut self, block: u64) {
         self.stale.insert(block / CHUNK);
-        if self.fresh.remove(&block) {
+        let unread = Arc::get_mut(&mut self.readers).is_some();
+        if self.fresh.remove(&block) && unread {
             self.clear(block);
         } else {
             self.pending.insert(block);
@@ -170,14 +219,12 @@ impl Space {
 
     /// The transaction is durable: what it freed may be given out.
     pub fn committed(&mut self) {
-        for block in core::mem::take(&mut self.pending) {
-            self.clear(block);
-        }
+        let blocks = core::mem::take(&mut self.pending);
+        let readers = core::mem::take(&mut self.readers);
+        self.waiting.push_back(Waiting { readers, blocks });
         self.fresh.clear();
         self.stale.clear();
-        while self.high > 0 && !self.is_used(self.high - 1) {
-            self.high -= 1;
-        }
+        self.reclaim();
     }
 
     /// Blocks that can be given out now.
@@ -185,9 +232,10 @@ impl Space {
         self.total.saturating_sub(self.count)
     }
 
-    /// Blocks that can be given out after a commit.
+    /// Blocks that can be given out after a commit, once nobody reads them.
     pub fn free_later(&self) -> u64 {
-        self.free_now() + self.pending.len() as u64
+        let waiting: usize = self.waiting.iter().map(|w| w.blocks.len()).sum();
+        self.free_now() + (self.pending.len() + waiting) as u64
     }
 
     /// Blocks that the volume may have.
@@ -227,6 +275,38 @@ mod tests {
         assert_eq!(s.alloc(9), Some((5, 1)));
         assert_eq!(s.alloc(200), Some((7, 93)));
         assert_eq!(s.alloc(1), None);
+    }
+
+    #[test]
+    fn blocks_that_somebody_reads_wait() {
+        let mut s = Space::new(100, 4);
+        assert_eq!(s.alloc(96), Some((4, 96)));
+        s.committed();
+        let (first, second) = (s.pin(), s.pin());
+        s.free(10);
+        s.committed();
+        let third = s.pin();
+        s.free(11);
+        s.committed();
+        // Free on disk, and not to be had.
+        assert!(s.is_used(10) && !s.will_be_used(10) && s.chunk(0)[1] & 0b1100 == 0);
+        assert_eq!((s.free_now(), s.free_later()), (0, 2));
+        assert_eq!(s.alloc(1), None);
+        drop((first, third));
+        // Who has the second pin may have looked up block 11 too.
+        assert!(!s.reclaim() && s.alloc(1).is_none());
+        drop(second);
+        assert!(s.reclaim());
+        assert_eq!(s.alloc(9), Some((10, 2)));
+        // What this transaction gave out, and somebody reads.
+        let pin = s.pin();
+        s.free(10);
+        assert!(s.is_used(10));
+        s.committed();
+        assert!(s.is_used(10) && !s.will_be_used(10));
+        drop(pin);
+        assert_eq!(s.free_later(), 1);
+        assert!(s.reclaim() && !s.is_used(10));
     }
 
     #[test]

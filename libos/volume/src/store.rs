@@ -1,10 +1,11 @@
-//! Sealed blocks on the device: writes wait in a queue so that neighbours go out together, and
-//! decoded nodes stay at hand.
+//! Sealed blocks on the device: what a commit writes waits in a queue so that neighbours go out
+//! together, and decoded nodes stay at hand.
 
 use crate::BLOCK;
-use crate::crypto::{KeyRing, Nonce, Ptr, Purpose, Tag};
+use crate::crypto::{KeyRing, Ptr, Purpose};
 use crate::device::Device;
 use crate::error::{Error, Result};
+use crate::extent::Extent;
 use crate::node::Node;
 use alloc::boxed::Box;
 use alloc::collections::BTreeMap;
@@ -18,24 +19,27 @@ const RUN: usize = 256;
 
 /// The device with the keys.
 pub struct Store {
-    pub device: Box<dyn Device>,
+    pub device: Arc<dyn Device>,
     pub ring: KeyRing,
-    /// Sealed blocks that are not written yet.
+    /// Sealed blocks of a commit that are not written yet.
     queue: BTreeMap<u64, Vec<u8>>,
+    /// Where contents are sealed.
+    run: Vec<u8>,
     nodes: Cache,
 }
 
 impl Store {
     pub fn new(device: Box<dyn Device>, ring: KeyRing, cached: usize) -> Store {
         Store {
-            device,
+            device: device.into(),
             ring,
             queue: BTreeMap::new(),
+            run: Vec::new(),
             nodes: Cache::new(cached),
         }
     }
 
-    /// Seals a block and queues it for writing.
+    /// Seals a block and queues it for writing: nobody reads it before [`Store::write_out`].
     pub fn write(&mut self, what: Purpose, block: u64, mut data: Vec<u8>) -> Result<Ptr> {
         let (nonce, tag) = self.ring.seal(what, &block.to_le_bytes(), &mut data)?;
         self.queue.insert(block, data);
@@ -46,14 +50,30 @@ impl Store {
         Ok(Ptr { block, nonce, tag })
     }
 
-    /// Writes a node and keeps it at hand.
-    pub fn write_node(&mut self, block: u64, node: Arc<Node>) -> Result<Ptr> {
-        let ptr = self.write(Purpose::Node, block, node.encode())?;
-        self.nodes.insert(block, node);
-        Ok(ptr)
+    /// Seals neighbouring blocks of contents and writes them at once.
+    pub fn write_run<'a>(
+        &mut self,
+        block: u64,
+        pages: impl Iterator<Item = &'a [u8; BLOCK]>,
+    ) -> Result<Extent> {
+        self.run.clear();
+        let mut extent = Extent {
+            block,
+            nonce: self.ring.next()?,
+            tags: Vec::new(),
+        };
+        for (at, page) in (block..).zip(pages) {
+            let start = self.run.len();
+            self.run.extend_from_slice(page);
+            let data = self.run.get_mut(start..).unwrap_or_default();
+            let (_, tag) = (self.ring).seal(Purpose::Data, &at.to_le_bytes(), data)?;
+            extent.tags.push(tag);
+        }
+        self.device.write_at(block * BLOCK as u64, &self.run)?;
+        Ok(extent)
     }
 
-    /// Sends out what waits, neighbours together.
+    /// Sends out what waits, neighbours together. After a failure nothing waits any more.
     pub fn write_out(&mut self) -> Result<()> {
         let mut run: Vec<u8> = Vec::new();
         let mut start = 0;
@@ -76,48 +96,22 @@ impl Store {
         Ok(())
     }
 
-    /// Fills `out`, whole blocks, with what stands sealed from `block` on.
-    pub fn read_raw(&self, block: u64, out: &mut [u8]) -> Result<()> {
-        let end = block + (out.len() / BLOCK) as u64;
-        if self.queue.range(block..end).next().is_none() {
-            let offset = block
-                .checked_mul(BLOCK as u64)
-                .ok_or(Error::Damaged { block })?;
-            return Ok(self.device.read_at(offset, out)?);
-        }
-        for (at, piece) in (block..).zip(out.chunks_mut(BLOCK)) {
-            match self.queue.get(&at) {
-                Some(data) => piece.copy_from_slice(data),
-                None => self.device.read_at(at * BLOCK as u64, piece)?,
-            }
-        }
-        Ok(())
-    }
-
-    /// Decrypts one block in place.
-    pub fn open(
-        &mut self,
-        what: Purpose,
-        block: u64,
-        nonce: &Nonce,
-        tag: &Tag,
-        data: &mut [u8],
-    ) -> Result<()> {
-        match self.ring.open(what, &block.to_le_bytes(), nonce, tag, data) {
-            true => Ok(()),
-            false => {
-                data.fill(0);
-                Err(Error::Damaged { block })
-            }
-        }
+    /// Forgets what waits: the commit has failed.
+    pub fn discard(&mut self) {
+        self.queue.clear();
     }
 
     /// Reads the block that a pointer points to.
     pub fn read(&mut self, what: Purpose, ptr: &Ptr) -> Result<Vec<u8>> {
+        let block = ptr.block;
         let mut data = alloc::vec![0; BLOCK];
-        self.read_raw(ptr.block, &mut data)?;
-        self.open(what, ptr.block, &ptr.nonce, &ptr.tag, &mut data)?;
-        Ok(data)
+        let offset = block.checked_mul(BLOCK as u64);
+        let offset = offset.ok_or(Error::Damaged { block })?;
+        self.device.read_at(offset, &mut data)?;
+        match (self.ring).open(what, &block.to_le_bytes(), &ptr.nonce, &ptr.tag, &mut data) {
+            true => Ok(data),
+            false => Err(Error::Damaged { block }),
+        }
     }
 
     /// Reads a node.
@@ -133,10 +127,14 @@ impl Store {
         Ok(node)
     }
 
+    /// Keeps a node at hand that was written.
+    pub fn keep(&mut self, block: u64, node: Arc<Node>) {
+        self.nodes.insert(block, node);
+    }
+
     /// Nothing at hand of this block is true any more.
     pub fn forget(&mut self, block: u64) {
         self.nodes.remove(block);
-        self.queue.remove(&block);
     }
 
     /// Forgets what is at hand and written, so that the device is asked again.

@@ -3,7 +3,7 @@
 //! A node that changes is copied into memory and its block freed; the copy has no place until the
 //! commit. A pointer to such a node has [`DIRTY`] set and a number below it.
 
-use crate::crypto::Ptr;
+use crate::crypto::{Ptr, Purpose};
 use crate::error::{Error, Result};
 use crate::node::{HEAD, ITEM, Key, Node, VALUE_MAX, child};
 use crate::space::Space;
@@ -32,6 +32,14 @@ pub struct Tree {
     root: Ptr,
     changed: BTreeMap<u64, Changed>,
     next: u64,
+    /// What the items were that were changed since [`Tree::settle`], oldest change first.
+    undo: Vec<(Key, Option<Vec<u8>>)>,
+}
+
+/// The tree as a commit wrote it: its root, and the nodes that are new.
+pub struct Written {
+    pub root: Ptr,
+    nodes: Vec<(u64, Arc<Node>)>,
 }
 
 /// The way from the root to a leaf, all in memory: each branch with the child that was taken.
@@ -46,6 +54,7 @@ impl Tree {
             root,
             changed: BTreeMap::new(),
             next: 0,
+            undo: Vec::new(),
         }
     }
 
@@ -244,18 +253,17 @@ impl Tree {
         let Node::Leaf(items) = self.edit(leaf)? else {
             return Err(Error::Stopped);
         };
-        let at_end = match items.binary_search_by_key(&key, |(k, _)| *k) {
+        let (was, at_end) = match items.binary_search_by_key(&key, |(k, _)| *k) {
             Ok(i) => {
-                if let Some(item) = items.get_mut(i) {
-                    item.1 = value;
-                }
-                false
+                let item = items.get_mut(i);
+                (item.map(|i| core::mem::replace(&mut i.1, value)), false)
             }
             Err(i) => {
                 items.insert(i, (key, value));
-                i + 1 == items.len()
+                (None, i + 1 == items.len())
             }
         };
+        self.undo.push((key, was));
         self.split_up(way, leaf, at_end)
     }
 
@@ -292,9 +300,35 @@ impl Tree {
         let Node::Leaf(items) = self.edit(leaf)? else {
             return Err(Error::Stopped);
         };
-        items.retain(|(k, _)| k != key);
+        let Ok(at) = items.binary_search_by_key(key, |(k, _)| *k) else {
+            return Ok(false);
+        };
+        let was = items.remove(at).1;
+        self.undo.push((*key, Some(was)));
         self.join_up(way, leaf)?;
         Ok(true)
+    }
+
+    /// What was changed so far stays.
+    pub fn settle(&mut self) {
+        self.undo.clear();
+    }
+
+    /// Takes back what was changed since [`Tree::settle`]. All of it is in memory: no block is read.
+    pub fn roll_back(&mut self) -> Result<()> {
+        for (key, was) in core::mem::take(&mut self.undo).into_iter().rev() {
+            match was {
+                Some(value) => self.put(key, value)?,
+                None => self.remove(&key).map(|_| ())?,
+            }
+        }
+        self.settle();
+        Ok(())
+    }
+
+    /// Drops a node that nothing points to any more.
+    fn drop_changed(&mut self, id: u64) -> Option<Arc<Node>> {
+        self.changed.remove(&id).map(|c| c.node)
     }
 
     /// Joins a node that has become small with a neighbour, and then its parents.
@@ -316,25 +350,31 @@ impl Tree {
             let (Some(a), Some(b)) = (kids.get(left), kids.get(left + 1)) else {
                 // The only child. An empty one goes, and so may its parent.
                 if self.in_memory(id)?.first().is_none() {
-                    self.changed.remove(&id);
+                    self.drop_changed(id);
                     self.kids(parent)?.clear();
                 }
                 id = parent;
                 continue;
             };
             let (a, b) = (a.1, b.1);
-            let size = self.node(&a)?.size() + self.node(&b)?.size() - HEAD;
-            if size > crate::BLOCK {
+            // A neighbour that cannot be read is none: the tree is whole as it is.
+            let (Ok(left_node), Ok(right_node)) = (self.node(&a), self.node(&b)) else {
+                return Ok(());
+            };
+            if left_node.size() + right_node.size() - HEAD > crate::BLOCK {
                 return Ok(());
             }
-            let (a, b) = (self.take(a)?, self.take(b)?);
-            let right = self.changed.remove(&b).ok_or(Error::Stopped)?;
-            join(self.edit(a)?, &right.node);
-            let kids = self.kids(parent)?;
-            kids.remove(left + 1);
-            if let Some(kid) = kids.get_mut(left) {
-                kid.1 = dirty(a);
-            }
+            drop((left_node, right_node));
+            let Ok(a) = self.take(a) else {
+                return Ok(());
+            };
+            self.set_kid(parent, left, a)?;
+            let Ok(b) = self.take(b) else {
+                return Ok(());
+            };
+            let right = self.drop_changed(b).ok_or(Error::Stopped)?;
+            join(self.edit(a)?, &right);
+            self.kids(parent)?.remove(left + 1);
             id = parent;
         }
         self.lower_root()
@@ -343,7 +383,9 @@ impl Tree {
     /// A root with one child gives way to it; one without becomes an empty leaf.
     fn lower_root(&mut self) -> Result<()> {
         loop {
-            let node = self.node(&self.root.clone())?;
+            let Ok(node) = self.node(&self.root.clone()) else {
+                return Ok(());
+            };
             let Node::Branch(_, kids) = &*node else {
                 return Ok(());
             };
@@ -357,7 +399,7 @@ impl Tree {
                 self.space.free(self.root.block);
                 self.store.forget(self.root.block);
             } else {
-                self.changed.remove(&id);
+                self.drop_changed(id);
             }
             self.root = match below {
                 Some(ptr) => ptr,
@@ -379,30 +421,63 @@ impl Tree {
         Ok(any)
     }
 
-    /// Writes every changed node to its place, children first, so that parents have their tags.
-    pub fn write(&mut self) -> Result<Ptr> {
-        self.root = self.write_below(self.root, 0)?;
-        debug_assert!(self.changed.is_empty(), "nodes that nothing points to");
-        self.changed.clear();
-        Ok(self.root)
+    /// Seals every changed node for its place, children first, so that parents have their tags. The
+    /// tree stays as it is until [`Tree::committed`].
+    pub fn write(&mut self) -> Result<Written> {
+        let mut nodes = Vec::with_capacity(self.changed.len());
+        let root = self.write_below(self.root, 0, &mut nodes)?;
+        debug_assert_eq!(
+            nodes.len(),
+            self.changed.len(),
+            "nodes that nothing points to"
+        );
+        Ok(Written { root, nodes })
     }
 
-    fn write_below(&mut self, ptr: Ptr, depth: usize) -> Result<Ptr> {
+    fn write_below(
+        &mut self,
+        ptr: Ptr,
+        depth: usize,
+        out: &mut Vec<(u64, Arc<Node>)>,
+    ) -> Result<Ptr> {
         if ptr.block & DIRTY == 0 {
             return Ok(ptr);
         }
         let id = ptr.block & !DIRTY;
-        let mut changed = self.changed.remove(&id).ok_or(Error::Stopped)?;
+        let changed = self.changed.get(&id).ok_or(Error::Stopped)?;
         let place = changed.place.ok_or(Error::Stopped)?;
         if depth > HEIGHT_MAX {
             return Err(Error::Stopped);
         }
-        if let Node::Branch(_, kids) = Arc::make_mut(&mut changed.node) {
-            for (_, below) in kids {
-                *below = self.write_below(*below, depth + 1)?;
+        let mut node = changed.node.clone();
+        if let Node::Branch(level, kids) = &*node {
+            let mut kids = kids.clone();
+            for (_, below) in &mut kids {
+                *below = self.write_below(*below, depth + 1, out)?;
+            }
+            node = Arc::new(Node::Branch(*level, kids));
+        }
+        let ptr = self.store.write(Purpose::Node, place, node.encode())?;
+        out.push((place, node));
+        Ok(ptr)
+    }
+
+    /// What was written is durable.
+    pub fn committed(&mut self, written: Written) {
+        self.root = written.root;
+        self.changed.clear();
+        for (block, node) in written.nodes {
+            self.store.keep(block, node);
+        }
+    }
+
+    /// A commit failed: the changed nodes give their places back.
+    pub fn unplace(&mut self) {
+        for changed in self.changed.values_mut() {
+            if let Some(block) = changed.place.take() {
+                self.space.free(block);
             }
         }
-        self.store.write_node(place, changed.node)
     }
 
     /// The pointer is to a block, not to a node in memory.

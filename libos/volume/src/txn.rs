@@ -1,9 +1,11 @@
 //! Transactions: everything since the last commit is one. A commit writes what changed to free
 //! blocks, makes that durable, and then writes the root that points to it.
 
-use crate::crypto::{Ptr, Purpose};
-use crate::error::{Error, Result};
+use crate::crypto::{Ptr, Purpose, Tag};
+use crate::error::{DeviceError, Error, Result};
 use crate::node::{Key, Kind};
+use crate::root::Root;
+use crate::tree::Written;
 use crate::volume::Volume;
 use alloc::collections::{BTreeMap, BTreeSet};
 use alloc::vec::Vec;
@@ -42,6 +44,8 @@ pub(crate) enum Need {
     Zero,
 }
 
+/// How often a look is taken whether those who read are done.
+const PATIENCE: u32 = 10_000;
 /// Nodes that one operation changes at most.
 const OPERATION: u64 = 32;
 
@@ -118,19 +122,21 @@ impl Volume {
         pages + leaves + self.tree.changed() as u64 + chunks + OPERATION
     }
 
-    /// Begins an operation: makes sure that it and the commit after it will find the space that
-    /// they need, and that memory is bounded.
+    /// Begins an operation, or goes on with one: makes sure that it and the commit after it will find
+    /// the space that they need, and that memory is bounded. What was done so far stays.
     pub(crate) fn begin(&mut self, need: Need) -> Result<()> {
+        self.begin_step();
         self.writable()?;
-        if self.replaying {
-            return Ok(());
+        if !self.replaying {
+            self.make_room(need)?;
+            self.delta.dirty = true;
         }
-        if self.tree.changed() >= self.limits.changed {
-            self.commit()?;
-        } else if self.pages.len() >= self.limits.pages {
-            self.early_flush()?;
-        }
-        self.delta.dirty = true;
+        self.begin_step();
+        Ok(())
+    }
+
+    fn make_room(&mut self, need: Need) -> Result<()> {
+        self.bound_memory(need)?;
         let (more, reserve) = match need {
             Need::Pages(n) => (n, self.reserve()),
             Need::Item => (0, self.reserve()),
@@ -138,12 +144,13 @@ impl Volume {
             Need::Little => (0, 0),
         };
         let fits = |v: &Volume| v.tree.space.free_now() >= v.cost(more) + reserve;
+        self.tree.space.reclaim();
         if fits(self) {
             return Ok(());
         }
         // The estimate is exact once contents have their blocks.
         if !self.pages.is_empty() {
-            self.early_flush()?;
+            self.flush_pages()?;
             if fits(self) {
                 return Ok(());
             }
@@ -153,56 +160,102 @@ impl Volume {
             return Err(Error::NoSpace);
         }
         self.commit()?;
-        self.delta.dirty = true;
+        for _ in 0..PATIENCE {
+            if self.tree.space.reclaim() {
+                break;
+            }
+            self.platform.pause();
+        }
         match fits(self) {
             true => Ok(()),
             false => Err(Error::NoSpace),
         }
     }
 
-    fn early_flush(&mut self) -> Result<()> {
-        self.flush_pages().inspect_err(|_| self.stopped = true)
+    /// Writes what waits if there is too much of it.
+    fn bound_memory(&mut self, need: Need) -> Result<()> {
+        let (changed, pages) = (self.tree.changed(), self.pages.len());
+        let done = if changed >= self.limits.changed {
+            self.commit()
+        } else if pages >= self.limits.pages {
+            self.flush_pages()
+        } else {
+            return Ok(());
+        };
+        // Where the host has no room, deleting helps: what waits need not be written then.
+        let over = changed >= 2 * self.limits.changed || pages >= 2 * self.limits.pages;
+        match (done, need) {
+            (Err(Error::Device(DeviceError::Full)), Need::Little | Need::Zero) if !over => Ok(()),
+            (done, _) => done,
+        }
+    }
+
+    /// Something is in memory only.
+    pub fn is_dirty(&self) -> bool {
+        self.delta.dirty || !self.tree.is_clean() || !self.pages.is_empty() || self.mark_due
     }
 
     /// Makes everything durable: after a power cut the volume opens in this state or a later one.
+    /// If contents or nodes cannot be written, all is as before, and it may be tried again.
     pub fn commit(&mut self) -> Result<()> {
-        if !self.delta.dirty && self.tree.is_clean() && self.pages.is_empty() {
-            return match self.stopped {
-                true => Err(Error::Stopped),
-                false => Ok(()),
-            };
+        self.begin_step();
+        if self.stopped {
+            return Err(Error::Stopped);
         }
-        if self.read_only {
+        if self.read_only || !self.is_dirty() {
             return Ok(());
         }
-        self.writable()?;
-        self.write_all().inspect_err(|_| self.stopped = true)
+        if !self.delta.dirty && self.tree.is_clean() && self.pages.is_empty() {
+            return self.set_mark();
+        }
+        let written = self.flush_pages().and_then(|()| self.write_nodes());
+        let (root, tree) = written.inspect_err(|_| {
+            self.tree.store.discard();
+            self.tree.unplace();
+            // The items of bitmaps that are to be written again stay as well.
+            self.begin_step();
+        })?;
+        let tag = self.write_root(&root).inspect_err(|_| {
+            self.stopped = true;
+            self.begin_step();
+        })?;
+        self.root = root;
+        self.root_tag = tag;
+        self.tree.committed(tree);
+        self.tree.space.committed();
+        self.begin_step();
+        self.delta = Delta::default();
+        self.log.restart(tag);
+        self.set_mark()
     }
 
-    fn write_all(&mut self) -> Result<()> {
-        self.flush_pages()?;
+    /// Writes all but the root, which is returned. Nothing that is in use is touched.
+    fn write_nodes(&mut self) -> Result<(Root, Written)> {
         let places = self.place_all()?;
         for (chunk, block) in places {
             let bits = self.tree.space.chunk(chunk);
             let ptr = self.tree.store.write(Purpose::Space, block, bits)?;
             self.put_space(chunk, &ptr)?;
         }
-        let mut root = self.root;
-        root.generation += 1;
-        root.time = self.now();
-        root.tree = self.tree.write()?;
-        root.high = self.tree.space.high_after();
+        let tree = self.tree.write()?;
         self.tree.store.write_out()?;
+        let root = Root {
+            generation: self.root.generation + 1,
+            time: self.now(),
+            tree: tree.root,
+            high: self.tree.space.high_after(),
+            ..self.root
+        };
+        Ok((root, tree))
+    }
+
+    /// The point of no return: after a failure here, the old root or the new one may be on disk.
+    fn write_root(&mut self, root: &Root) -> Result<Tag> {
         let store = &mut self.tree.store;
         store.device.flush()?;
         let tag = root.write(&*store.device, &mut store.ring)?;
         store.device.flush()?;
-        self.root = root;
-        self.root_tag = tag;
-        self.tree.space.committed();
-        self.delta = Delta::default();
-        self.log.restart(tag);
-        self.set_mark()
+        Ok(tag)
     }
 
     /// Gives every changed node and every stale bitmap block a place. Each place may make another

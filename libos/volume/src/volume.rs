@@ -10,6 +10,7 @@ use crate::node::{Key, Kind};
 use crate::pages::Pages;
 use crate::root::{FIRST_FREE, Root};
 use crate::space::Space;
+use crate::step::Step;
 use crate::store::Store;
 use crate::tree::Tree;
 use crate::txn::{Delta, Limits};
@@ -65,6 +66,7 @@ pub struct Volume {
     pub(crate) tree: Tree,
     pub(crate) pages: Pages,
     pub(crate) delta: Delta,
+    pub(crate) step: Step,
     pub(crate) log: Log,
     /// The state on disk, but for what the next commit will count.
     pub(crate) root: Root,
@@ -72,11 +74,13 @@ pub struct Volume {
     pub(crate) root_tag: Tag,
     pub(crate) limits: Limits,
     pub(crate) anchor: Option<Box<dyn Anchor>>,
+    /// The anchor could not be told of the newest state.
+    pub(crate) mark_due: bool,
     pub(crate) platform: Box<dyn Platform>,
     /// Files that are open, and how often.
     pub(crate) held: BTreeMap<u64, u64>,
     pub(crate) read_only: bool,
-    /// A write failed.
+    /// Nobody knows what is on disk: nothing is changed any more.
     pub(crate) stopped: bool,
     /// The log is being replayed: what it says is not logged again.
     pub(crate) replaying: bool,
@@ -189,10 +193,12 @@ impl Volume {
             tree,
             pages: Pages::default(),
             delta: Delta::default(),
+            step: Step::default(),
             root,
             root_tag: tag,
             limits: options.limits,
             anchor: options.anchor,
+            mark_due: false,
             platform: options.platform,
             held: BTreeMap::new(),
             read_only: options.read_only,
@@ -288,10 +294,12 @@ impl Volume {
             logged,
             tag,
         };
-        match self.anchor.as_mut() {
+        let told = match self.anchor.as_mut() {
             Some(anchor) => anchor.store(&mark),
             None => Ok(()),
-        }
+        };
+        self.mark_due = told.is_err();
+        told
     }
 }
 

@@ -1,7 +1,7 @@
 //! A volume's host file, and its anchor's.
 
 use crate::fs::HostHandle;
-use crate::pal;
+use crate::{Errno, host_error, pal};
 use alloc::vec;
 use bastide_pal::IoVec;
 use bastide_volume::{Anchor, Device, DeviceError, Error, Mark, Platform, Result};
@@ -17,11 +17,11 @@ impl Device for HostFile {
                 addr: rest.as_mut_ptr() as usize,
                 len: rest.len(),
             };
-            let at = offset.checked_add(done as u64).ok_or(DeviceError)?;
-            let n = (pal().read(self.0.0, &[piece], Some(at))).map_err(|_| DeviceError)?;
+            let at = offset.checked_add(done as u64).ok_or(DeviceError::Failed)?;
+            let n = (pal().read(self.0.0, &[piece], Some(at))).map_err(|_| DeviceError::Failed)?;
             // More than was asked for is a lie, nothing is the end of the file.
             if n == 0 || n > rest.len() {
-                return Err(DeviceError);
+                return Err(DeviceError::Failed);
             }
             done += n;
         }
@@ -35,10 +35,10 @@ impl Device for HostFile {
                 addr: rest.as_ptr() as usize,
                 len: rest.len(),
             };
-            let at = offset.checked_add(done as u64).ok_or(DeviceError)?;
-            let n = (pal().write(self.0.0, &[piece], Some(at))).map_err(|_| DeviceError)?;
+            let at = offset.checked_add(done as u64).ok_or(DeviceError::Failed)?;
+            let n = (pal().write(self.0.0, &[piece], Some(at))).map_err(failed)?;
             if n == 0 || n > rest.len() {
-                return Err(DeviceError);
+                return Err(DeviceError::Failed);
             }
             done += n;
         }
@@ -46,11 +46,19 @@ impl Device for HostFile {
     }
 
     fn flush(&self) -> core::result::Result<(), DeviceError> {
-        pal().fsync(self.0.0, true).map_err(|_| DeviceError)
+        pal().fsync(self.0.0, true).map_err(failed)
     }
 
     fn len(&self) -> core::result::Result<u64, DeviceError> {
-        (pal().stat(self.0.0, b"")).map_or(Err(DeviceError), |s| Ok(s.size))
+        (pal().stat(self.0.0, b"")).map_or(Err(DeviceError::Failed), |s| Ok(s.size))
+    }
+}
+
+/// A full disk, a quota and a limit of file sizes can be helped.
+fn failed(e: bastide_pal::Error) -> DeviceError {
+    match host_error(e) {
+        Errno::ENOSPC | Errno::EDQUOT | Errno::EFBIG => DeviceError::Full,
+        _ => DeviceError::Failed,
     }
 }
 

@@ -26,8 +26,29 @@ pub struct State {
     pub data: Vec<u8>,
     /// What happened, if it is recorded.
     pub events: Option<Vec<Event>>,
-    /// Writes that still succeed, if there is a limit.
-    pub writes_left: Option<u64>,
+    /// Of so many reads one fails.
+    pub bad_reads: Option<(u64, Rng)>,
+    /// Writes and flushes that still succeed, and how the one after them fails.
+    pub fails_after: Option<(u64, DeviceError)>,
+    /// The file cannot become longer.
+    pub room: Option<u64>,
+}
+
+impl State {
+    fn change(&mut self) -> std::result::Result<(), DeviceError> {
+        match &mut self.fails_after {
+            Some((0, e)) => {
+                let e = *e;
+                self.fails_after = None;
+                Err(e)
+            }
+            Some((n, _)) => {
+                *n -= 1;
+                Ok(())
+            }
+            None => Ok(()),
+        }
+    }
 }
 
 /// A disk in memory that others can look at.
@@ -66,19 +87,31 @@ pub fn put(image: &mut Vec<u8>, offset: u64, data: &[u8]) {
 
 impl Device for Disk {
     fn read_at(&self, offset: u64, buf: &mut [u8]) -> std::result::Result<(), DeviceError> {
-        let state = self.0.lock().unwrap();
-        let start = usize::try_from(offset).map_err(|_| DeviceError)?;
-        let end = start.checked_add(buf.len()).ok_or(DeviceError)?;
-        buf.copy_from_slice(state.data.get(start..end).ok_or(DeviceError)?);
+        let mut state = self.0.lock().unwrap();
+        if let Some((n, rng)) = &mut state.bad_reads
+            && rng.one_in(*n)
+        {
+            return Err(DeviceError::Failed);
+        }
+        let start = usize::try_from(offset).map_err(|_| DeviceError::Failed)?;
+        let end = start.checked_add(buf.len()).ok_or(DeviceError::Failed)?;
+        buf.copy_from_slice(state.data.get(start..end).ok_or(DeviceError::Failed)?);
         Ok(())
     }
 
     fn write_at(&self, offset: u64, data: &[u8]) -> std::result::Result<(), DeviceError> {
         let mut state = self.0.lock().unwrap();
-        match &mut state.writes_left {
-            Some(0) => return Err(DeviceError),
-            Some(n) => *n -= 1,
-            None => {}
+        if let Err(e) = state.change() {
+            // Some of it may be there all the same.
+            put(&mut state.data, offset, &data[..data.len() / 2]);
+            return Err(e);
+        }
+        let end = offset + data.len() as u64;
+        if state
+            .room
+            .is_some_and(|room| end > room && end > state.data.len() as u64)
+        {
+            return Err(DeviceError::Full);
         }
         put(&mut state.data, offset, data);
         if let Some(events) = &mut state.events {
@@ -88,7 +121,9 @@ impl Device for Disk {
     }
 
     fn flush(&self) -> std::result::Result<(), DeviceError> {
-        if let Some(events) = &mut self.0.lock().unwrap().events {
+        let mut state = self.0.lock().unwrap();
+        state.change()?;
+        if let Some(events) = &mut state.events {
             events.push(Event::Flush);
         }
         Ok(())
@@ -139,6 +174,10 @@ impl Platform for Test {
 
     fn now(&self) -> i64 {
         self.1.fetch_add(1, Ordering::Relaxed) as i64
+    }
+
+    fn pause(&self) {
+        std::thread::yield_now();
     }
 }
 

@@ -16,11 +16,15 @@ struct Disk(File);
 
 impl Device for Disk {
     fn read_at(&self, offset: u64, buf: &mut [u8]) -> std::result::Result<(), DeviceError> {
-        self.0.read_exact_at(buf, offset).map_err(|_| DeviceError)
+        self.0
+            .read_exact_at(buf, offset)
+            .map_err(|_| DeviceError::Failed)
     }
 
     fn write_at(&self, offset: u64, data: &[u8]) -> std::result::Result<(), DeviceError> {
-        self.0.write_all_at(data, offset).map_err(|_| DeviceError)
+        self.0
+            .write_all_at(data, offset)
+            .map_err(|_| DeviceError::Failed)
     }
 
     fn flush(&self) -> std::result::Result<(), DeviceError> {
@@ -28,7 +32,10 @@ impl Device for Disk {
     }
 
     fn len(&self) -> std::result::Result<u64, DeviceError> {
-        self.0.metadata().map(|m| m.len()).map_err(|_| DeviceError)
+        self.0
+            .metadata()
+            .map(|m| m.len())
+            .map_err(|_| DeviceError::Failed)
     }
 }
 

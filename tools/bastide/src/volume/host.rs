@@ -12,19 +12,29 @@ pub struct HostFile(pub File);
 
 impl Device for HostFile {
     fn read_at(&self, offset: u64, buf: &mut [u8]) -> std::result::Result<(), DeviceError> {
-        self.0.read_exact_at(buf, offset).map_err(|_| DeviceError)
+        self.0.read_exact_at(buf, offset).map_err(failed)
     }
 
     fn write_at(&self, offset: u64, data: &[u8]) -> std::result::Result<(), DeviceError> {
-        self.0.write_all_at(data, offset).map_err(|_| DeviceError)
+        self.0.write_all_at(data, offset).map_err(failed)
     }
 
     fn flush(&self) -> std::result::Result<(), DeviceError> {
-        self.0.sync_data().map_err(|_| DeviceError)
+        self.0.sync_data().map_err(failed)
     }
 
     fn len(&self) -> std::result::Result<u64, DeviceError> {
-        self.0.metadata().map(|m| m.len()).map_err(|_| DeviceError)
+        self.0.metadata().map(|m| m.len()).map_err(failed)
+    }
+}
+
+/// A full disk, a quota and a limit of file sizes can be helped.
+fn failed(e: std::io::Error) -> DeviceError {
+    match e.kind() {
+        ErrorKind::StorageFull | ErrorKind::QuotaExceeded | ErrorKind::FileTooLarge => {
+            DeviceError::Full
+        }
+        _ => DeviceError::Failed,
     }
 }
 

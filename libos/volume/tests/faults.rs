@@ -1,0 +1,273 @@
+//! The host fails now and then: a read, a write, a flush, or it has no room. Only what was asked for
+//! fails, nothing is lost, and a volume that cannot know what is on disk can still be read.
+
+mod common;
+
+use bastide_volume::{DeviceError, Error, Limits, New, Options, ROOT, Rename, SetAttr, SetXattr};
+use bastide_volume::{Result, Volume, mode};
+use common::model::{Both, Did, Model, Shape};
+use common::*;
+
+const NEW: New = New {
+    mode: FILE,
+    rdev: 0,
+    uid: 0,
+    gid: 0,
+};
+
+/// Opens a volume that keeps next to nothing in memory, so that it reads a lot.
+fn open_small(disk: &Disk) -> Volume {
+    let limits = Limits {
+        nodes: 16,
+        ..Limits::default()
+    };
+    let options = Options {
+        limits,
+        ..options()
+    };
+    Volume::open(Box::new(disk.clone()), &KEY, options).unwrap()
+}
+
+fn fails(disk: &Disk, fault: Option<(u64, Rng)>) {
+    disk.0.lock().unwrap().bad_reads = fault;
+}
+
+/// One random operation, a single step each.
+fn operation(v: &mut Volume, rng: &mut Rng) -> Result<()> {
+    let name = |rng: &mut Rng| format!("n{}", rng.below(300)).into_bytes();
+    let (a, b) = (name(rng), name(rng));
+    match rng.below(11) {
+        0 | 1 => v.create_file(ROOT, &a, &NEW).map(drop),
+        2 => {
+            let new = New { mode: DIR, ..NEW };
+            v.create_file(ROOT, &a, &new).map(drop)
+        }
+        3 => v.unlink(ROOT, &a),
+        4 => v.rmdir(ROOT, &a),
+        5 => v.rename(ROOT, &a, ROOT, &b, Rename::Replace),
+        6 => v.rename(ROOT, &a, ROOT, &b, Rename::Exchange),
+        7 => v
+            .symlink(ROOT, &a, &vec![b'x'; 1 + rng.below(3000) as usize], &NEW)
+            .map(drop),
+        8 => {
+            let ino = v.lookup(ROOT, &a)?;
+            v.link(ROOT, &b, ino)
+        }
+        9 => {
+            let ino = v.lookup(ROOT, &a)?;
+            let value = rng.bytes(3000);
+            v.set_xattr(ino, b"user.x", &value, SetXattr::Any)
+        }
+        _ => {
+            let ino = v.lookup(ROOT, &a)?;
+            let (at, len) = (rng.below(20_000), rng.below(9000));
+            v.write(ino, at, &rng.bytes(len as usize)).map(drop)
+        }
+    }
+}
+
+#[test]
+fn a_read_that_fails_fails_its_operation_only() {
+    let mut failed = 0;
+    for seed in 0..6 {
+        let disk = Disk::default();
+        let mut v = create(&disk, 16 << 20);
+        let mut rng = Rng(seed);
+        for _ in 0..900 {
+            let _ = operation(&mut v, &mut rng);
+        }
+        v.commit().unwrap();
+        let mut v = open_small(&disk);
+        for step in 0..250 {
+            let before = dump(&mut v).unwrap();
+            v.drop_cache();
+            fails(&disk, Some((2 + seed * 2, Rng(rng.next()))));
+            let done = operation(&mut v, &mut rng);
+            fails(&disk, None);
+            if matches!(done, Err(Error::Device(_))) {
+                failed += 1;
+                assert!(dump(&mut v).unwrap() == before, "seed {seed} step {step}");
+            }
+            // A write that is cut short may have changed blocks, and a commit ends a transaction.
+            if step % 10 == 9 {
+                fails(&disk, Some((4, Rng(rng.next()))));
+                v.drop_cache();
+                let _ = v.commit();
+                fails(&disk, None);
+            }
+            if step % 50 == 49 {
+                assert_eq!(
+                    fsck(&mut v),
+                    Vec::<String>::new(),
+                    "seed {seed} step {step}"
+                );
+            }
+        }
+        v.commit().unwrap();
+        let last = dump(&mut v).unwrap();
+        drop(v);
+        let mut v = open(&disk).unwrap();
+        assert_eq!(dump(&mut v).unwrap(), last, "seed {seed}");
+        assert_eq!(fsck(&mut v), Vec::<String>::new(), "seed {seed}");
+    }
+    assert!(failed > 200, "{failed} operations failed");
+}
+
+/// Makes every write and flush of a commit (or of `fsync`) fail in turn.
+#[test]
+fn every_write_that_fails_can_be_made_good() {
+    let (mut retried, mut stopped) = (0, 0);
+    for seed in 0..40 {
+        let disk = Disk::default();
+        let mut both = Both {
+            volume: create(&disk, 4 << 20),
+            model: Model::default(),
+            held: Vec::new(),
+            rng: Rng(seed),
+            shape: Shape {
+                write: 30_000,
+                file: 200_000,
+                names: 12,
+            },
+        };
+        let error = match seed % 2 {
+            0 => DeviceError::Full,
+            _ => DeviceError::Failed,
+        };
+        for n in 0.. {
+            both.volume.commit().unwrap();
+            let durable = both.model.dump();
+            let generation = both.volume.usage().generation;
+            let mut others = false;
+            for _ in 0..1 + both.rng.below(30) {
+                others |= both.step() != Did::Change;
+            }
+            others |= both.volume.usage().generation != generation;
+            let wanted = both.model.dump();
+            let synced = both.volume.lookup(ROOT, b"n1").ok().filter(|_| n % 3 == 0);
+            disk.0.lock().unwrap().fails_after = Some((n / 2, error));
+            let done = match synced {
+                Some(ino) => both.volume.fsync(ino),
+                None => both.volume.commit(),
+            };
+            let hit = disk.0.lock().unwrap().fails_after.take().is_none();
+            assert_eq!(done.is_err(), hit, "seed {seed} fault {n}: {done:?}");
+            // Whatever happened, everything is there to be read.
+            let seen = dump(&mut both.volume).unwrap();
+            assert!(seen == wanted, "seed {seed} fault {n}");
+            if !hit {
+                if n > 60 {
+                    break;
+                }
+                continue;
+            }
+            assert_eq!(done, Err(Error::Device(error)));
+            let again = both.volume.commit();
+            if again == Err(Error::Stopped) {
+                stopped += 1;
+                let new = both.volume.create_file(ROOT, b"new", &NEW);
+                assert_eq!(new, Err(Error::Stopped));
+                assert!(dump(&mut both.volume).unwrap() == wanted);
+                // What is on disk is one of the two, unless more was made durable in between.
+                let mut v = open(&Disk::with(disk.data())).unwrap();
+                let seen = dump(&mut v).unwrap();
+                let known = seen == durable || seen == wanted;
+                assert!(known || others || synced.is_some(), "seed {seed} fault {n}");
+                assert_eq!(fsck(&mut v), Vec::<String>::new());
+                break;
+            }
+            again.unwrap();
+            retried += 1;
+            let mut v = open(&Disk::with(disk.data())).unwrap();
+            let mut named = both.model.clone();
+            named.0.retain(|_, node| node.nlink > 0);
+            assert!(
+                dump(&mut v).unwrap() == named.dump(),
+                "seed {seed} fault {n}"
+            );
+            assert_eq!(fsck(&mut v), Vec::<String>::new(), "seed {seed} fault {n}");
+        }
+    }
+    assert!(retried > 40 && stopped > 10, "{retried} {stopped}");
+}
+
+#[test]
+fn a_host_without_room_refuses_and_nothing_is_lost() {
+    let disk = Disk::default();
+    let mut v = create(&disk, 64 << 20);
+    let keep = v.create_file(ROOT, b"keep", &NEW).unwrap();
+    let kept = vec![3; 700_000];
+    assert_eq!(v.write(keep, 0, &kept), Ok(kept.len()));
+    v.commit().unwrap();
+    let end = disk.data().len() as u64;
+    disk.0.lock().unwrap().room = Some(end + (4 << 20));
+    let big = v.create_file(ROOT, b"big", &NEW).unwrap();
+    let piece = vec![4; 256 << 10];
+    let mut written = 0;
+    let refused = loop {
+        match v.write(big, written, &piece) {
+            Ok(n) => written += n as u64,
+            Err(e) => break e,
+        }
+        assert!(written < 40 << 20, "it takes more than there is room for");
+    };
+    assert_eq!(refused, Error::Device(DeviceError::Full));
+    // What was accepted is there, and so is all else; but it cannot be made durable.
+    assert_eq!(read_all(&mut v, big).unwrap(), vec![4; written as usize]);
+    assert_eq!(read_all(&mut v, keep).unwrap(), kept);
+    assert_eq!(v.commit(), Err(Error::Device(DeviceError::Full)));
+    assert!(v.is_dirty());
+    // Deleting helps, and then all goes on.
+    v.unlink(ROOT, b"big").unwrap();
+    v.commit().unwrap();
+    let other = v.create_file(ROOT, b"other", &NEW).unwrap();
+    assert_eq!(v.write(other, 0, &piece), Ok(piece.len()));
+    v.fsync(other).unwrap();
+    let mut v = open(&disk).unwrap();
+    assert_eq!(read_all(&mut v, keep).unwrap(), kept);
+    assert_eq!(read_all(&mut v, other).unwrap(), piece);
+    assert_eq!(fsck(&mut v), Vec::<String>::new());
+}
+
+#[test]
+fn a_damaged_block_fails_who_reads_it() {
+    let disk = Disk::default();
+    let mut v = create(&disk, 4 << 20);
+    let ino = v.create_file(ROOT, b"f", &NEW).unwrap();
+    v.write(ino, 0, &vec![1; 40 * BLOCK]).unwrap();
+    let other = v.create_file(ROOT, b"g", &NEW).unwrap();
+    v.commit().unwrap();
+    let image = disk.data();
+    v.write(ino, 0, &vec![2; 40 * BLOCK]).unwrap();
+    let changed: Vec<usize> = {
+        v.commit().unwrap();
+        let now = disk.data();
+        (4..now.len() / BLOCK)
+            .filter(|n| {
+                now.get(n * BLOCK..(n + 1) * BLOCK) != image.get(n * BLOCK..(n + 1) * BLOCK)
+            })
+            .collect()
+    };
+    let data = disk.data();
+    let mut damaged = 0;
+    for block in changed {
+        disk.0.lock().unwrap().data[block * BLOCK + 9] ^= 1;
+        v.drop_cache();
+        let read = v.read(ino, 0, &mut vec![0; 40 * BLOCK]);
+        if matches!(read, Err(Error::Damaged { .. })) {
+            damaged += 1;
+        }
+        disk.0.lock().unwrap().data.clone_from(&data);
+        assert_eq!(v.read(ino, 0, &mut vec![0; 40 * BLOCK]), Ok(40 * BLOCK));
+        v.write(other, 0, &[block as u8; 2000]).unwrap();
+    }
+    assert!(damaged >= 40, "{damaged}");
+    let cut = SetAttr {
+        size: Some(0),
+        ..SetAttr::default()
+    };
+    v.set_attr(ino, &cut).unwrap();
+    v.commit().unwrap();
+    assert_eq!(v.inode(ino).unwrap().kind(), mode::FILE);
+    assert_eq!(fsck(&mut v), Vec::<String>::new());
+}

@@ -55,8 +55,8 @@ fn small_files() {
 #[test]
 fn large_files() {
     let shape = Shape {
-        write: 200_000,
-        file: 900_000,
+        write: 900_000,
+        file: 2_000_000,
         names: 6,
     };
     for seed in 10..13 {

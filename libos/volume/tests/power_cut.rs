@@ -170,18 +170,20 @@ fn every_power_cut_leaves_a_durable_state() {
         .map_or(POINTS, |n| n.parse().unwrap());
     let (points, seed) = (AtomicU64::new(0), AtomicU64::new(1));
     let shapes = [
-        (512 * 1024, 1500, 5000, 8),
-        (768 * 1024, 9000, 30_000, 12),
-        (1 << 20, 40_000, 100_000, 6),
+        (512 * 1024, 1500, 5000, 8, 1000),
+        (768 * 1024, 9000, 30_000, 12, 1000),
+        (1 << 20, 40_000, 100_000, 6, 1000),
+        // Long enough not to wait in memory.
+        (4 << 20, 700_000, 900_000, 4, 60),
     ];
     std::thread::scope(|scope| {
         for _ in 0..std::thread::available_parallelism().map_or(1, usize::from) {
             scope.spawn(|| {
                 while points.load(Ordering::Relaxed) < wanted {
                     let seed = seed.fetch_add(1, Ordering::Relaxed);
-                    let (size, write, file, names) = shapes[seed as usize % shapes.len()];
+                    let (size, write, file, names, steps) = shapes[seed as usize % shapes.len()];
                     let shape = Shape { write, file, names };
-                    let work = work(seed, size, 1000, shape);
+                    let work = work(seed, size, steps, shape);
                     let mut rng = Rng(seed << 20);
                     points.fetch_add(cut_everywhere(&work, 3, &mut rng), Ordering::Relaxed);
                 }

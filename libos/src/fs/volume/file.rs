@@ -8,7 +8,6 @@ use crate::process::creds::CAP_FSETID;
 use crate::uio::{IoDst, IoSrc};
 use crate::wait::{Events, POLLIN, POLLOUT, POLLRDNORM, POLLWRNORM, PollTable};
 use crate::{Errno, Result, Task};
-use alloc::vec;
 use alloc::vec::Vec;
 use bastide_abi::raw::general::{
     FALLOC_FL_KEEP_SIZE, FALLOC_FL_PUNCH_HOLE, FALLOC_FL_ZERO_RANGE, O_DSYNC,
@@ -16,8 +15,6 @@ use bastide_abi::raw::general::{
 use bastide_volume::BLOCK;
 use core::any::Any;
 
-/// Most bytes that pass through kernel memory at once.
-const BOUNCE: usize = 256 << 10;
 /// Names of a directory that are taken at once.
 const NAMES: usize = 128;
 
@@ -30,12 +27,12 @@ impl Node {
             return object.read(offset, dst);
         }
         let mut done = 0;
-        let mut buf = vec![0; dst.left().min(BOUNCE)];
+        let mut buf = self.core.buffer(dst.left());
         while dst.left() > 0 {
             let at = offset.saturating_add(done as u64);
             let want = dst.left().min(buf.len());
             let part = buf.get_mut(..want).unwrap_or_default();
-            let step = (self.core.with(|v| v.read(self.ino, at, part)))
+            let step = (self.core.read(self.ino, at, part))
                 .and_then(|n| Ok((n, dst.put(part.get(..n).unwrap_or_default())?)));
             match step {
                 Ok((_, put)) if put < want => return Ok(done + put),
@@ -128,13 +125,15 @@ impl FileOps for Node {
         let append = offset.is_none() || f.flags() & O_APPEND != 0;
         let mut next = offset.filter(|_| !append);
         let mut done = 0;
+        let mut buf = self.core.buffer(src.left());
         while src.left() > 0 {
-            let step = src.take_vec(BOUNCE).and_then(|data| {
-                let (at, n) = self.write_piece(next, &data)?;
+            let step = src.take(&mut buf).and_then(|taken| {
+                let data = buf.get(..taken).unwrap_or_default();
+                let (at, n) = self.write_piece(next, data)?;
                 // The pieces of one write follow each other.
                 next = Some(at + n as u64);
-                src.rewind(data.len() - n);
-                Ok((n, n < data.len()))
+                src.rewind(taken - n);
+                Ok((n, n < taken))
             });
             match step {
                 Ok((n, short)) => {

@@ -19,15 +19,19 @@ use crate::{Errno, Result, pal};
 use alloc::boxed::Box;
 use alloc::collections::BTreeMap;
 use alloc::sync::{Arc, Weak};
+use alloc::vec;
 use alloc::vec::Vec;
 use bastide_base::sync::{Mutex, Once};
 use bastide_pal::HostFd;
-use bastide_volume::{BLOCK, Error, Options, ROOT, Volume};
+use bastide_volume::{BLOCK, DeviceError, Error, Options, ROOT, Volume};
 use core::sync::atomic::{AtomicU64, Ordering};
 use device::{AnchorFile, Enclave, HostFile};
 
 /// How long changes wait for a commit at most while others follow, nanoseconds.
 const INTERVAL: u64 = 5_000_000_000;
+/// Most bytes that pass through kernel memory at once, and buffers of that size that are kept.
+const BOUNCE: usize = 256 << 10;
+const BUFFERS: usize = 4;
 /// `f_type` of `statfs(2)`: a number that no file system of Linux has, "BAST".
 const MAGIC: u64 = 0x4241_5354;
 
@@ -38,6 +42,8 @@ pub(super) struct Core {
     volume: Mutex<Volume>,
     /// Files in use, by inode number.
     nodes: Mutex<BTreeMap<u64, Weak<Node>>>,
+    /// Memory of that size is costly to come by, and so is kept.
+    buffers: Mutex<Vec<Vec<u8>>>,
     /// When the last commit was, monotonic.
     committed: AtomicU64,
 }
@@ -71,6 +77,7 @@ pub fn new(
         dev: new_dev(),
         volume: Mutex::new(volume),
         nodes: Mutex::default(),
+        buffers: Mutex::default(),
         committed: AtomicU64::new(crate::time::monotonic()),
     });
     let root = core.node(ROOT)?;
@@ -87,8 +94,8 @@ pub(super) fn errno(e: Error) -> Errno {
         Error::NotDir => Errno::ENOTDIR,
         Error::IsDir => Errno::EISDIR,
         Error::NotEmpty => Errno::ENOTEMPTY,
-        Error::NoSpace => Errno::ENOSPC,
-        Error::ReadOnly => Errno::EROFS,
+        Error::NoSpace | Error::Device(DeviceError::Full) => Errno::ENOSPC,
+        Error::ReadOnly | Error::Stopped => Errno::EROFS,
         Error::NameTooLong => Errno::ENAMETOOLONG,
         Error::Invalid => Errno::EINVAL,
         Error::NotPermitted => Errno::EPERM,
@@ -99,10 +106,37 @@ pub(super) fn errno(e: Error) -> Errno {
     }
 }
 
+/// As [`errno`], for what makes changes durable: that the volume takes no more of them is no excuse.
+fn sync_errno(e: Error) -> Errno {
+    match e {
+        Error::Stopped => Errno::EIO,
+        e => errno(e),
+    }
+}
+
 impl Core {
     /// Reads something of the volume.
     fn with<T>(&self, f: impl FnOnce(&mut Volume) -> bastide_volume::Result<T>) -> Result<T> {
         f(&mut self.volume.lock()).map_err(errno)
+    }
+
+    /// Reads contents. The volume is free for others while blocks are read and opened.
+    fn read(&self, ino: u64, offset: u64, buf: &mut [u8]) -> Result<usize> {
+        let (n, reading) = self.with(|v| v.start_read(ino, offset, buf))?;
+        if let Some(reading) = reading {
+            reading.finish(buf).map_err(errno)?;
+        }
+        Ok(n)
+    }
+
+    /// A buffer for at most so many bytes of contents, and at most [`BOUNCE`].
+    fn buffer(&self, len: usize) -> Buffer<'_> {
+        let len = len.min(BOUNCE);
+        let bytes = match len {
+            ..=SMALL => vec![0; len],
+            _ => self.buffers.lock().pop().unwrap_or_else(|| vec![0; BOUNCE]),
+        };
+        Buffer { core: self, bytes }
     }
 
     /// Changes something of the volume, and commits if it is time to.
@@ -112,7 +146,7 @@ impl Core {
         let now = crate::time::monotonic();
         if now.saturating_sub(self.committed.load(Ordering::Relaxed)) > INTERVAL {
             self.committed.store(now, Ordering::Relaxed);
-            // A failure stops the volume: the next change, or `fsync(2)`, tells.
+            // After a failure all is as before: the next commit, or `fsync(2)`, tells.
             let _ = volume.commit();
         }
         result
@@ -156,6 +190,37 @@ impl Core {
     }
 }
 
+/// Memory that contents pass through.
+struct Buffer<'a> {
+    core: &'a Core,
+    bytes: Vec<u8>,
+}
+
+/// Buffers up to this size come from the heap as anything does.
+const SMALL: usize = 16 << 10;
+
+impl Drop for Buffer<'_> {
+    fn drop(&mut self) {
+        let mut buffers = self.core.buffers.lock();
+        if self.bytes.len() == BOUNCE && buffers.len() < BUFFERS {
+            buffers.push(core::mem::take(&mut self.bytes));
+        }
+    }
+}
+
+impl core::ops::Deref for Buffer<'_> {
+    type Target = [u8];
+    fn deref(&self) -> &[u8] {
+        &self.bytes
+    }
+}
+
+impl core::ops::DerefMut for Buffer<'_> {
+    fn deref_mut(&mut self) -> &mut [u8] {
+        &mut self.bytes
+    }
+}
+
 impl FileSystem for VolumeFs {
     fn name(&self) -> &'static str {
         "volume"
@@ -186,6 +251,6 @@ impl FileSystem for VolumeFs {
         }
         let now = crate::time::monotonic();
         self.core.committed.store(now, Ordering::Relaxed);
-        self.core.with(Volume::commit)
+        self.core.volume.lock().commit().map_err(sync_errno)
     }
 }

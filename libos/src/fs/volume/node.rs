@@ -1,6 +1,6 @@
 //! A file of a volume as an inode.
 
-use super::{Core, errno};
+use super::{Core, sync_errno};
 use crate::fs::devfs;
 use crate::fs::inode::Entry;
 use crate::fs::{FileOps, FileSystem, Inode, Kind, SetAttr, Stat, Xattr};
@@ -374,6 +374,6 @@ impl Node {
         if volume.is_read_only() {
             return Ok(());
         }
-        volume.fsync(self.ino).map_err(errno)
+        volume.fsync(self.ino).map_err(sync_errno)
     }
 }

@@ -41,6 +41,11 @@ pub fn used() -> usize {
     USED.load(Ordering::Relaxed)
 }
 
+/// The end of what has ever been handed out.
+pub fn top() -> usize {
+    ARENA.lock().next
+}
+
 fn order(pages: usize) -> usize {
     pages.max(1).next_power_of_two().trailing_zeros() as usize
 }

@@ -1,17 +1,20 @@
-//! Links the image as a freestanding position-independent executable.
+//! Links the image as a freestanding executable for the one place where it runs.
 
 fn main() {
+    let dir = std::env::var("CARGO_MANIFEST_DIR").expect("cargo sets it");
+    println!("cargo:rerun-if-changed=image.ld");
+    println!("cargo:rustc-link-arg-bins=-Wl,-T,{dir}/image.ld");
     for arg in [
         "-nostartfiles",
         "-nostdlib",
-        "-static-pie",
-        "-Wl,--no-dynamic-linker",
-        "-Wl,-z,relro,-z,now",
+        "-static",
+        "-no-pie",
+        "-Wl,-z,norelro",
         "-Wl,-z,noexecstack",
         "-Wl,--build-id=none",
         "-Wl,--no-undefined",
-        "-Wl,-z,separate-code",
         "-Wl,-z,max-page-size=4096",
+        "-Wl,--no-eh-frame-hdr",
     ] {
         println!("cargo:rustc-link-arg-bins={arg}");
     }

@@ -50,7 +50,7 @@ fn watch(dir: &Path) {
             watch(&path);
         } else if path
             .extension()
-            .is_some_and(|e| e == "rs" || e == "toml" || e == "lock")
+            .is_some_and(|e| ["rs", "toml", "lock", "ld"].iter().any(|&known| e == known))
         {
             println!("cargo:rerun-if-changed={}", path.display());
         }

@@ -21,7 +21,7 @@ fn panic(info: &PanicInfo<'_>) -> ! {
 /// Where the outer half jumps to, on the first thread slot's stack.
 ///
 /// # Safety
-/// Called once by the outer half, after it has relocated the image.
+/// Called once by the outer half, after it has loaded the image.
 #[unsafe(no_mangle)]
 unsafe extern "C" fn _start() -> ! {
     // SAFETY: this is the image's entry.

@@ -52,7 +52,11 @@ pub const CALLS: &[(u32, &str, &str)] = &[
         "mincore",
         "which application pages are resident",
     ),
-    (g::__NR_madvise, "madvise", "drop application pages"),
+    (
+        g::__NR_madvise,
+        "madvise",
+        "drop application pages, and put the kernel's into large ones",
+    ),
     (g::__NR_dup, "dup", "a mount that is a single host file"),
     (g::__NR_getpid, "getpid", "identity of a new host process"),
     (g::__NR_socket, "socket", "TCP and UDP to the outside"),

@@ -7,14 +7,20 @@ use core::sync::atomic::{AtomicI32, AtomicU32, AtomicU64};
 pub const BASE: usize = 0x2000_0000_0000;
 /// Size of the region; memory appears as it is touched.
 pub const SIZE: usize = 512 << 30;
-/// The image's text and data.
+/// The image's text and data, for which it is linked (`image.ld`).
 pub const IMAGE: usize = BASE;
 /// Room for the image.
 pub const IMAGE_SIZE: usize = 64 << 20;
-/// A [`Control`], then the boot configuration's bytes.
-pub const CONTROL: usize = BASE + IMAGE_SIZE;
-/// Room for the control block and the boot configuration.
-pub const CONTROL_SIZE: usize = 64 << 20;
+/// A large page of the host's.
+pub const LARGE: usize = 2 << 20;
+/// The image is only read below, and written from here on (`image.ld`).
+pub const DATA: usize = IMAGE + 2 * LARGE;
+/// A [`Control`], in the last page of the large one that begins at [`DATA`].
+pub const CONTROL: usize = DATA + LARGE - 4096;
+/// Where the boot configuration's bytes lie.
+pub const BOOT: usize = BASE + IMAGE_SIZE;
+/// Room for the boot configuration.
+pub const BOOT_SIZE: usize = 64 << 20;
 /// Thread slots.
 pub const SLOTS: usize = BASE + (1 << 30);
 /// Number of slots, the most threads at a time.
@@ -64,9 +70,6 @@ pub struct Control {
 
 /// The host signal that tells the launcher of [`Control::stopped`].
 pub const STOPPED_SIGNAL: i32 = 40;
-
-/// Where the boot configuration's bytes lie.
-pub const BOOT: usize = CONTROL + 4096;
 
 /// A thread's block, which `%gs` points to while it runs. Offsets are known to the entry code.
 #[repr(C)]

@@ -14,6 +14,7 @@ pub mod calls;
 mod entry;
 mod file;
 mod host;
+mod large;
 pub mod layout;
 mod mem;
 mod net;

@@ -175,6 +175,11 @@ impl AddressSpace for LinuxPal {
         if addr < BASE || addr.checked_add(len).is_none_or(|e| e > END) {
             return;
         }
+        if crate::large::keeps(addr, len) {
+            // SAFETY: the caller gave the pages up.
+            unsafe { core::ptr::write_bytes(addr as *mut u8, 0, len) };
+            return;
+        }
         let fd = control().region_fd.load(Ordering::Relaxed);
         // FALLOC_FL_KEEP_SIZE | FALLOC_FL_PUNCH_HOLE.
         // SAFETY: the caller gave the pages up; they read as zero afterwards.

@@ -204,7 +204,6 @@ fn stop(why: &str) -> ! {
 
 /// The kernel itself faulted.
 pub(crate) fn oops(signo: u32, rip: u64, addr: u64, rsp: u64) -> ! {
-    let rip = rip.wrapping_sub(crate::layout::BASE as u64);
     // SAFETY: reads of this thread's own stack for a trace; if it faults, the process dies anyway.
     let mut trace = alloc::string::String::new();
     let b = block();
@@ -214,11 +213,11 @@ pub(crate) fn oops(signo: u32, rip: u64, addr: u64, rsp: u64) -> ! {
         let v = unsafe { *(p as *const u64) };
         let text = crate::start::text_range();
         if text.contains(&(v as usize)) {
-            trace.push_str(&format!(" {:x}", v - crate::layout::BASE as u64));
+            trace.push_str(&format!(" {v:x}"));
         }
         p += 8;
     }
     fatal(&format!(
-        "signal {signo} at image+{rip:#x}, address {addr:#x}; stack:{trace}"
+        "signal {signo} at {rip:#x}, address {addr:#x}; stack:{trace}"
     ))
 }

@@ -37,7 +37,7 @@ pub(crate) fn text_range() -> Range<usize> {
 /// The boot configuration's bytes.
 fn boot_bytes() -> &'static [u8] {
     let len = control().boot_len.load(Ordering::Relaxed) as usize;
-    let len = len.min(layout::CONTROL_SIZE - 4096);
+    let len = len.min(layout::BOOT_SIZE);
     // SAFETY: mapped by the outer half, which does not touch it once the image runs.
     unsafe { core::slice::from_raw_parts(layout::BOOT as *const u8, len) }
 }

@@ -5,7 +5,7 @@ use crate::host::{self, host};
 use crate::layout::{self, Block, Control};
 use crate::park::{Permit, permit};
 use crate::start::{control, upcalls};
-use crate::{LinuxPal, trap, vector};
+use crate::{LinuxPal, large, trap, vector};
 use bastide_base::sync::Mutex;
 use bastide_pal::{Context, Error, Park, Result, Spawn, Start, ThreadId, Threads};
 use core::sync::atomic::{AtomicI32, AtomicU32, AtomicUsize, Ordering};
@@ -72,14 +72,18 @@ const PROCESS: u32 = g::CLONE_FS | g::CLONE_FILES | g::CLONE_PARENT | 17;
 
 /// Clones the caller onto a slot.
 fn clone(flags: u32, b: &mut Block) -> Result<ThreadId> {
-    b.new_process = u32::from(flags & g::CLONE_VM == 0);
+    let new_process = flags & g::CLONE_VM == 0;
+    b.new_process = u32::from(new_process);
     let (frame, this) = (b.frame, b.this);
-    let group = if b.new_process == 0 {
-        block().tgid.load(Ordering::Relaxed)
-    } else {
+    let group = if new_process {
         0
+    } else {
+        block().tgid.load(Ordering::Relaxed)
     };
     b.tgid.store(group, Ordering::Relaxed);
+    if new_process {
+        large::adopt();
+    }
     let id = &raw const b.tid as usize;
     // Until the child has its own trap stack no trap may reach it.
     let mask = trap::set_mask(!0);
@@ -89,6 +93,10 @@ fn clone(flags: u32, b: &mut Block) -> Result<ThreadId> {
         host::bastide_host_clone((flags | g::CLONE_PARENT_SETTID) as usize, frame, id, this)
     };
     trap::set_mask(mask);
+    if new_process && large::count() {
+        LARGE_DUE.store(1, Ordering::Relaxed);
+        ring(control());
+    }
     match host::check(r) {
         Ok(tid) => Ok(ThreadId(tid as u32)),
         Err(e) => {
@@ -135,6 +143,9 @@ pub(crate) fn die_with_launcher() {
         }
     }
 }
+
+/// The zygote is asked for [`large::prepare`].
+static LARGE_DUE: AtomicU32 = AtomicU32::new(0);
 
 /// A request for a process with an empty address space, which only the zygote can make.
 static FRESH: Mutex<()> = Mutex::new(());
@@ -187,6 +198,9 @@ pub(crate) fn zygote() -> ! {
             if signals & (1 << n) != 0 {
                 upcalls().host_signal(n);
             }
+        }
+        if LARGE_DUE.swap(0, Ordering::Relaxed) != 0 {
+            large::prepare(large::slots_end(TOP.load(Ordering::Relaxed)));
         }
         crate::park::futex_wait(&c.doorbell, seen, None);
     }

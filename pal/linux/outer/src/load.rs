@@ -1,10 +1,9 @@
 //! Puts the image into the enclave's memory.
 
 use crate::LaunchError;
+use crate::launch::host;
 use bastide_pal_linux::layout;
 use goblin::container::{Container, Ctx, Endian};
-use goblin::elf::dynamic::Dynamic;
-use goblin::elf::reloc::{R_X86_64_RELATIVE, RelocSection};
 use goblin::elf::{Elf, ProgramHeader, program_header as ph};
 use std::fs::File;
 use std::os::fd::AsRawFd;
@@ -18,17 +17,10 @@ struct Aligned<T: ?Sized>(T);
 /// The image that is built with this program.
 static IMAGE: &Aligned<[u8]> = &Aligned(*include_bytes!(env!("BASTIDE_IMAGE")));
 
-/// Host memory access rights of the image's segments.
-pub struct Segment {
-    pub addr: usize,
-    pub len: usize,
-    pub prot: i32,
-}
-
-/// Puts the image in its place in the mapped region and relocates it. Segments that nobody writes
-/// are mapped from this program's own file, so that all enclaves of a machine share them. Returns
-/// its entry address and the rights that its segments get.
-pub fn load() -> Result<(usize, Vec<Segment>), LaunchError> {
+/// Puts the image in its place in the mapped region, for which it is linked; returns its entry
+/// address. Segments that nobody writes are mapped from this program's own file, so that all enclaves
+/// of a machine share them.
+pub fn load() -> Result<usize, LaunchError> {
     let image = &IMAGE.0;
     let bad = |what: &str| LaunchError::Image(what.to_string());
     let malformed = |e: goblin::error::Error| bad(&e.to_string());
@@ -37,19 +29,16 @@ pub fn load() -> Result<(usize, Vec<Segment>), LaunchError> {
     let (start, count) = (header.e_phoff as usize, header.e_phnum.into());
     let headers = ProgramHeader::parse(image, start, count, ctx).map_err(malformed)?;
     let own = OwnFile::open();
-    let mut segments = Vec::new();
     for p in headers.iter().filter(|p| p.p_type == ph::PT_LOAD) {
         let bytes = image
             .get(p.file_range())
             .ok_or_else(|| bad("a segment lies outside the file"))?;
-        let mapped = own
-            .as_ref()
-            .is_some_and(|own| p.p_flags & ph::PF_W == 0 && own.map(bytes, place(p.p_vaddr)));
-        if !mapped {
-            write(p.p_vaddr, bytes);
+        let at = p.p_vaddr as usize;
+        let place = layout::IMAGE..=layout::IMAGE + layout::IMAGE_SIZE;
+        let end = at.checked_add(p.p_memsz as usize);
+        if !place.contains(&at) || end.is_none_or(|end| !place.contains(&end)) {
+            return Err(bad("a segment lies outside the image's place"));
         }
-        let start = place(p.p_vaddr) & !(PAGE - 1);
-        let end = place(p.p_vaddr + p.p_memsz).next_multiple_of(PAGE);
         let prot = [
             (ph::PF_R, libc::PROT_READ),
             (ph::PF_W, libc::PROT_WRITE),
@@ -58,43 +47,21 @@ pub fn load() -> Result<(usize, Vec<Segment>), LaunchError> {
         .into_iter()
         .filter(|(f, _)| p.p_flags & f != 0)
         .fold(0, |a, (_, b)| a | b);
-        segments.push(Segment {
-            addr: start,
-            len: end - start,
-            prot,
-        });
-    }
-    let dynamic = Dynamic::parse(image, &headers, ctx)
-        .map_err(malformed)?
-        .ok_or_else(|| bad("it has no dynamic section"))?
-        .info;
-    // The table lies in the first segment, whose offsets are its addresses.
-    let (table, size) = (dynamic.rela, dynamic.relasz);
-    let relocations = RelocSection::parse(image, table, size, true, ctx).map_err(malformed)?;
-    for r in relocations.iter() {
-        if r.r_type != R_X86_64_RELATIVE {
-            return Err(bad("a relocation that a freestanding image cannot have"));
+        let writable = prot & libc::PROT_WRITE != 0;
+        if !writable && own.as_ref().is_some_and(|own| own.map(bytes, at, prot)) {
+            continue;
         }
-        let value = (layout::IMAGE as i64 + r.r_addend.unwrap_or(0)) as u64;
-        write(r.r_offset, &value.to_le_bytes());
+        // SAFETY: the region is mapped writable from BASE on but for the segments that are mapped
+        // from the file, which lie elsewhere; the range is in the image's part of it.
+        unsafe { std::ptr::copy_nonoverlapping(bytes.as_ptr(), at as *mut u8, bytes.len()) };
+        let first = at & !(PAGE - 1);
+        let len = (at + p.p_memsz as usize).next_multiple_of(PAGE) - first;
+        // SAFETY: as above; nothing refers to the segment yet.
+        if !writable && unsafe { libc::mprotect(first as *mut _, len, prot) } < 0 {
+            return Err(host("protect the image", "a security module may forbid it"));
+        }
     }
-    Ok((place(header.e_entry), segments))
-}
-
-/// Where an address of the image lies.
-fn place(vaddr: u64) -> usize {
-    layout::IMAGE + vaddr as usize
-}
-
-fn write(at: u64, bytes: &[u8]) {
-    let end = at as usize + bytes.len();
-    assert!(
-        end <= layout::IMAGE_SIZE,
-        "the image is larger than its place"
-    );
-    // SAFETY: the region is mapped writable from BASE on, but for the segments that are mapped from
-    // the file, which nothing relocates; the range lies in the image's part of it.
-    unsafe { std::ptr::copy_nonoverlapping(bytes.as_ptr(), place(at) as *mut u8, bytes.len()) };
+    Ok(header.e_entry as usize)
 }
 
 /// This program's file, and where it is mapped.
@@ -133,7 +100,7 @@ impl OwnFile {
     }
 
     /// Maps bytes of this program at an address of the region; false if they cannot be.
-    fn map(&self, bytes: &[u8], at: usize) -> bool {
+    fn map(&self, bytes: &[u8], at: usize, prot: i32) -> bool {
         let from = bytes.as_ptr() as usize;
         let offset = self.segments.iter().find_map(|&(start, len, offset)| {
             let inside = from >= start && from + bytes.len() <= start + len;
@@ -147,7 +114,7 @@ impl OwnFile {
             libc::mmap(
                 at as *mut _,
                 bytes.len(),
-                libc::PROT_READ,
+                prot,
                 libc::MAP_PRIVATE | libc::MAP_FIXED,
                 self.file.as_raw_fd(),
                 offset as libc::off_t,

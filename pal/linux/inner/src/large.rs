@@ -1,0 +1,151 @@
+//! The kernel's memory in large pages.
+//!
+//! A new host process has none of the region's pages: it takes a fault for each one that it touches,
+//! which together cost a third of a `fork`. An enclave that makes many processes therefore puts the
+//! memory that all of them touch into pages of 2 MiB, one fault each. An enclave that makes few does
+//! not, as whole pages take more memory, and making them takes time.
+
+use crate::host::{self, host};
+use crate::layout::{ARENA, BASE, DATA, IMAGE, LARGE, SLOT_SIZE, SLOTS};
+use crate::start::control;
+use core::ops::Range;
+use core::sync::atomic::{AtomicU32, AtomicUsize, Ordering};
+
+/// So many processes are made before, and four times as many each time before it is done again for
+/// what was added.
+const MANY: u32 = 16;
+/// Of the arena no more than this: most of it is the contents of files.
+const ARENA_MOST: usize = 8 << 20;
+/// Of the thread slots no more than this.
+const SLOTS_MOST: usize = 8 << 20;
+
+const MADV_COLLAPSE: usize = 25;
+const MAP_SHARED_FIXED: usize = 0x11;
+const READ_WRITE: usize = 3;
+const READ_EXEC: usize = 5;
+
+static MADE: AtomicU32 = AtomicU32::new(0);
+/// There is a copy of the image's constant part in large pages.
+static COPIED: AtomicU32 = AtomicU32::new(0);
+/// What is in large pages of the arena, from its start.
+static ARENA_DONE: AtomicUsize = AtomicUsize::new(ARENA);
+static SLOTS_DONE: AtomicUsize = AtomicUsize::new(SLOTS);
+
+/// Zero in the launcher's file, one in the copy: which of them a process has mapped.
+static IS_COPY: u32 = 0;
+
+unsafe extern "C" {
+    static bastide_constant_end: u8;
+}
+
+/// Counts a new process; true if it is time for [`prepare`].
+pub(crate) fn count() -> bool {
+    let made = MADE.fetch_add(1, Ordering::Relaxed) + 1;
+    made % MANY == 0 && (made / MANY).is_power_of_two() && (made / MANY).trailing_zeros() % 2 == 0
+}
+
+/// Makes large pages of what new processes touch. Runs in the zygote, whose own address space is
+/// free to work in. `slots` is the end of the thread slots that were ever used.
+pub(crate) fn prepare(slots: usize) {
+    if COPIED.load(Ordering::Relaxed) == 0 && copy_constant() {
+        COPIED.store(1, Ordering::Release);
+    }
+    collapse(DATA..DATA + LARGE);
+    let slots = slots.min(SLOTS + SLOTS_MOST);
+    extend(&SLOTS_DONE, slots.next_multiple_of(LARGE));
+    let arena = bastide_base::pages::top().min(ARENA + ARENA_MOST);
+    extend(&ARENA_DONE, arena.next_multiple_of(LARGE));
+}
+
+fn extend(done: &AtomicUsize, end: usize) {
+    let from = done.load(Ordering::Relaxed);
+    if end > from && collapse(from..end) {
+        done.store(end, Ordering::Relaxed);
+    }
+}
+
+/// Whether memory of the region that is given up lies within large pages, which it would break.
+pub(crate) fn keeps(addr: usize, len: usize) -> bool {
+    addr >= ARENA && len < LARGE && addr + len <= ARENA_DONE.load(Ordering::Relaxed)
+}
+
+/// Puts memory into large pages, its contents unchanged; false if the host cannot.
+fn collapse(range: Range<usize>) -> bool {
+    // SAFETY: the contents stay as they are, wherever they are mapped.
+    let r = unsafe { host!(__NR_madvise, range.start, range.len(), MADV_COLLAPSE) };
+    host::check(r).is_ok()
+}
+
+/// Copies the constant part of the image into large pages of the region's memory object, below the
+/// mapping of the launcher's file.
+fn copy_constant() -> bool {
+    // Anywhere in the zygote's application memory, where nothing is mapped.
+    const WORK: usize = 0x1000_0000;
+    let fd = control().region_fd.load(Ordering::Relaxed);
+    let len = &raw const bastide_constant_end as usize - IMAGE;
+    // SAFETY: a free range outside the region.
+    let at = unsafe {
+        host!(
+            __NR_mmap,
+            WORK,
+            DATA - IMAGE,
+            READ_WRITE,
+            MAP_SHARED_FIXED,
+            fd,
+            IMAGE - BASE
+        )
+    };
+    if host::check(at) != Ok(WORK) {
+        return false;
+    }
+    // SAFETY: the source is the image, readable up to its end; the target was just mapped, and
+    // nobody sees this part of the memory object yet.
+    unsafe {
+        core::ptr::copy_nonoverlapping(IMAGE as *const u8, WORK as *mut u8, len);
+        let mark = WORK + (&raw const IS_COPY as usize - IMAGE);
+        (mark as *mut u32).write_volatile(1);
+    }
+    let done = collapse(WORK..WORK + (DATA - IMAGE));
+    // SAFETY: mapped above; nothing refers to it.
+    unsafe { host!(__NR_munmap, WORK, DATA - IMAGE) };
+    done
+}
+
+/// Makes the calling process, which is about to be copied, use the image's copy in large pages.
+pub(crate) fn adopt() {
+    // SAFETY: a constant that differs between the mappings; a plain read.
+    let has = unsafe { (&raw const IS_COPY).read_volatile() };
+    if has == 1 || COPIED.load(Ordering::Acquire) == 0 {
+        return;
+    }
+    let fd = control().region_fd.load(Ordering::Relaxed);
+    // SAFETY: the same code and constants appear at the same addresses; threads that run in between
+    // wait for the host to be done.
+    unsafe {
+        host!(
+            __NR_mmap,
+            IMAGE,
+            DATA - IMAGE,
+            READ_EXEC,
+            MAP_SHARED_FIXED,
+            fd,
+            IMAGE - BASE
+        )
+    };
+}
+
+/// The end of so many thread slots.
+pub(crate) fn slots_end(count: usize) -> usize {
+    SLOTS + count * SLOT_SIZE
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn times() {
+        let due: std::vec::Vec<u32> = (1..=1100).filter(|_| count()).collect();
+        assert_eq!(due, [16, 64, 256, 1024]);
+    }
+}

@@ -2,7 +2,7 @@
 
 use super::read_at;
 use crate::fs::File;
-use crate::mm::{Backing, MapRequest, Mm};
+use crate::mm::{Backing, Limits, MapExtra, MapRequest, Mm};
 use crate::user::{self, UserAddr};
 use crate::{Errno, Result, Task, pal};
 use alloc::sync::Arc;
@@ -240,7 +240,7 @@ fn map_segment(t: &Task, mm: &Arc<Mm>, file: &Arc<File>, s: &Segment, base: u64)
     let file_end = base.wrapping_add(s.vaddr + s.filesz) as usize;
     let mem_end = base.wrapping_add(page_up(s.vaddr + s.memsz)?) as usize;
     let fixed = |addr: usize, len: usize, prot: Prot, backing: Backing| {
-        mm.map(&MapRequest {
+        let request = MapRequest {
             addr,
             len,
             prot,
@@ -249,7 +249,8 @@ fn map_segment(t: &Task, mm: &Arc<Mm>, file: &Arc<File>, s: &Segment, base: u64)
             noreplace: false,
             growsdown: false,
             backing,
-        })
+        };
+        mm.map_code(t, &Limits::NONE, &request, MapExtra::default())
     };
     let mut mapped_to = start;
     if s.filesz > 0 {

@@ -207,7 +207,7 @@ impl Mm {
     ///
     /// [`mmap(2)`]: https://man7.org/linux/man-pages/man2/mmap.2.html
     pub fn map_for(&self, t: &Task, r: &MapRequest, extra: MapExtra) -> Result<usize> {
-        self.map_with(&Limits::of(t), r, extra)
+        self.map_code(t, &Limits::of(t), r, extra)
     }
 
     fn map_with(&self, limits: &Limits, r: &MapRequest, extra: MapExtra) -> Result<usize> {

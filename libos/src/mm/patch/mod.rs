@@ -15,8 +15,10 @@
 //! Whoever looks at a thread's address (a signal handler, a trace) sees one in the original code.
 //!
 //! Sites are found by trapping, never by searching: bytes that look like a `syscall` may be data.
-//! The code's pages are writable only during the rewriting.
+//! The code's pages are writable only during the rewriting. Where a program's sites are is
+//! remembered ([`known`]).
 
+mod known;
 mod shape;
 mod stubs;
 
@@ -159,6 +161,9 @@ pub fn trapped(t: &Task, ctx: &Context) {
         stage => stage,
     };
     s.sites.insert(site, known);
+    if let Stage::Trapping(n) = known.stage {
+        known::trapped(t, &mm, &s, site, &known, n == 1);
+    }
 }
 
 /// A site's first trap: its shape, and for *after* shapes the tail that this and all calls from now
@@ -263,13 +268,8 @@ impl Mm {
         entry: u32,
     ) -> Option<()> {
         let (start, end) = self.private_code(site - shape::BEFORE, site + shape::AFTER)?;
-        if let Some(Shape::After(_)) = known.shape {
-            let base = start.max(site.saturating_sub(FAR));
-            let mut code = alloc::vec![0; end.min(site + FAR) - base];
-            raw::read(base, &mut code).ok()?;
-            if shape::is_branch_target(&code, base, site) {
-                return None;
-            }
+        if known.shape?.is_after() && !nothing_branches_into(site, start, end) {
+            return None;
         }
         if known.stub == 0 {
             make_stub(self, s, site, known, entry)?;
@@ -287,6 +287,13 @@ impl Mm {
         let code = v.prot == Prot::READ | Prot::EXEC && !v.flags.contains(VmFlags::SHARED);
         (code && end <= v.end).then_some((v.start, v.end))
     }
+}
+
+/// Nothing in the code `start..end` seems to branch into what an *after* shape replaces.
+fn nothing_branches_into(site: usize, start: usize, end: usize) -> bool {
+    let base = start.max(site.saturating_sub(FAR));
+    let mut code = alloc::vec![0; end.min(site + FAR) - base];
+    raw::read(base, &mut code).is_ok() && !shape::is_branch_target(&code, base, site)
 }
 
 /// Puts a jump in place. Other threads see the old code, a breakpoint, or the new code.

@@ -24,6 +24,12 @@ pub enum Shape {
     After(usize),
 }
 
+impl Shape {
+    pub fn is_after(self) -> bool {
+        matches!(self, Shape::After(_))
+    }
+}
+
 /// The code around a `syscall`.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Window {

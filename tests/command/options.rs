@@ -215,8 +215,8 @@ fn trace_reads_like_strace() {
         "{outcome:?}"
     );
     // Where the calls came from: busy sites have been rewritten, unless that is turned off.
-    let script = "i=0; while [ $i -lt 100 ]; do : < /dev/null; i=$((i + 1)); done";
-    let jumps = |option: &[&str]| {
+    let busy = "i=0; while [ $i -lt 100 ]; do : < /dev/null; i=$((i + 1)); done";
+    let jumps = |script: &str, file: &str, option: &[&str]| {
         let args = ["run", "-q", "--trace=summary"].iter().chain(option);
         let args: Vec<&str> = args
             .chain(&["--", "/bin/sh", "-c", script])
@@ -224,14 +224,18 @@ fn trace_reads_like_strace() {
             .collect();
         let outcome = try_bastide(&args);
         let sites = outcome.stderr.lines().skip_while(|l| !l.ends_with(" site"));
-        let libc = sites.filter(|l| l.contains("/libc.so.6+0x"));
-        let jumps = libc.map(|l| l.split_whitespace().nth(1).unwrap().parse::<u32>().unwrap());
+        let own = sites.filter(|l| l.contains(file));
+        let jumps = own.map(|l| l.split_whitespace().nth(1).unwrap().parse::<u32>().unwrap());
         jumps
             .max()
             .unwrap_or_else(|| panic!("no site in {outcome:?}"))
     };
-    assert!(jumps(&[]) > 50);
-    assert_eq!(jumps(&["--no-patch"]), 0);
+    assert!(jumps(busy, "/libc.so.6+0x", &[]) > 50);
+    assert_eq!(jumps(busy, "/libc.so.6+0x", &["--no-patch"]), 0);
+    // What a program does again, be it ever so short, has been rewritten before it starts.
+    let again = "i=0; while [ $i -lt 30 ]; do /bin/true; i=$((i + 1)); done";
+    assert!(jumps(again, "/ld-linux-x86-64.so.2+0x", &[]) > 100);
+    assert_eq!(jumps(again, "/ld-linux-x86-64.so.2+0x", &["--no-patch"]), 0);
 }
 
 #[test]

@@ -8,20 +8,21 @@
 //! compared before it is rewritten.
 
 use super::shape::{self, SYSCALL, Shape, Window, jump};
-use super::{Mm, Site, Sites, Stage, make_stub, read};
+use super::{Mm, Site, Stage, is_alone, make_stub, read, write_jumps};
 use crate::fs::File;
 use crate::mm::{Limits, MapExtra, MapRequest, PAGE};
 use crate::process::Task;
-use crate::{Result, host_error, kernel, pal};
+use crate::{Result, kernel, pal};
 use alloc::collections::BTreeMap;
 use alloc::sync::Arc;
 use alloc::vec::Vec;
 use bastide_base::sync::Mutex;
-use bastide_base::user as raw;
 use bastide_pal::Prot;
 
 /// Traps in a page, by one process, that cost more than rewriting the page's sites.
-const WORTH_IT: u32 = 4;
+const WORTH_IT: u32 = 3;
+/// Pages of stubs that a process has before no more are made for what it may not run at all.
+const AREAS_MAX: usize = 16;
 /// Pages that are remembered; when there are more, all are forgotten.
 const PAGES_MAX: usize = 4096;
 
@@ -61,17 +62,9 @@ fn program(t: &Task) -> Option<usize> {
     identity(t.process.exe.lock().as_ref()?)
 }
 
-/// Remembers a site that just trapped; `first` if it was not known to this process before.
-pub(super) fn trapped(t: &Task, mm: &Mm, s: &Sites, site: usize, known: &Site, first: bool) {
-    let start = site & !(PAGE - 1);
-    let traps: u32 = s
-        .sites
-        .range(start..start + PAGE)
-        .map(|(_, other)| match other.stage {
-            Stage::Trapping(n) => n,
-            _ => 0,
-        })
-        .sum();
+/// Remembers a site that just trapped, for the first time in this process if `first`; `traps` were in
+/// its page.
+pub(super) fn trapped(t: &Task, mm: &Mm, site: usize, known: &Site, first: bool, traps: u32) {
     if !first && traps != WORTH_IT {
         return;
     }
@@ -162,11 +155,9 @@ impl Mm {
                 let sites = of(program, file, *offset, r.len);
                 (program, file, entry, sites)
             });
-        // Only while nobody can see the mapping before it is complete.
-        let alone =
-            || t.process.tasks.lock().len() == 1 && !crate::process::life::memory_is_shared(t);
         match sites {
-            Some((program, file, entry, sites)) if !sites.is_empty() && alone() => {
+            // Only while nobody can see the mapping before it is complete.
+            Some((program, file, entry, sites)) if !sites.is_empty() && is_alone(t) => {
                 let at = self.map_with(limits, r, extra)?;
                 let end = at + r.len.next_multiple_of(PAGE);
                 self.rewrite_known(at..end, *offset, sites, entry, |offset, clear| {
@@ -190,6 +181,9 @@ impl Mm {
         let mut s = self.sites.lock();
         let mut jumps = Vec::new();
         for k in known {
+            if s.areas.len() >= AREAS_MAX {
+                break;
+            }
             let site = place.start + (k.offset - offset) as usize;
             let inside = site >= place.start + shape::BEFORE && site + shape::AFTER <= place.end;
             let same = || read(site) == Some(SYSCALL) && Window::read(site) == Some(k.window);
@@ -217,24 +211,6 @@ impl Mm {
                 s.sites.insert(site, new);
             }
         }
-        let (Some(first), Some(last)) = (
-            jumps.iter().map(|j| j.0).min(),
-            jumps.iter().map(|j| j.0 + j.1.len()).max(),
-        ) else {
-            return Ok(());
-        };
-        let start = first & !(PAGE - 1);
-        let len = last.next_multiple_of(PAGE) - start;
-        if pal().protect(start, len, Prot::READ | Prot::WRITE).is_err() {
-            // They trap, as sites do that are not known.
-            return Ok(());
-        }
-        for (at, jump) in &jumps {
-            // Where that fails (the file became shorter) there is nothing to run.
-            let _ = raw::write(*at, jump);
-        }
-        pal()
-            .protect(start, len, Prot::READ | Prot::EXEC)
-            .map_err(host_error)
+        write_jumps(&jumps)
     }
 }

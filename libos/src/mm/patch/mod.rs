@@ -35,7 +35,7 @@ use shape::{FAR, JUMP, Shape, Tail, Window, jump, rel32};
 pub(super) use stubs::STUBS;
 use stubs::{Area, STUB};
 
-/// Traps of a site before it is rewritten: about as many as the rewriting costs.
+/// Traps of a site, or in a page, before it is rewritten: about as many as the rewriting costs.
 const PATIENCE: u32 = 8;
 const INT3: u8 = 0xcc;
 const NR_RT_SIGRETURN: u64 = 15;
@@ -72,6 +72,19 @@ pub(super) struct Sites {
     /// The site of each stub.
     stubs: BTreeMap<usize, usize>,
     areas: Vec<Area>,
+}
+
+impl Sites {
+    /// The sites in the page of `site` that trap, and how often they did.
+    fn trapping(&self, site: usize) -> impl Iterator<Item = (usize, u32)> {
+        let start = site & !(PAGE - 1);
+        self.sites
+            .range(start..start + PAGE)
+            .filter_map(|(site, known)| match known.stage {
+                Stage::Trapping(n) => Some((*site, n)),
+                _ => None,
+            })
+    }
 }
 
 fn read<const N: usize>(at: usize) -> Option<[u8; N]> {
@@ -150,20 +163,28 @@ pub fn trapped(t: &Task, ctx: &Context) {
     let Some(mut known) = known.or_else(|| learn(&mm, &mut s, site, ctx.orig_rax, entry)) else {
         return;
     };
-    known.stage = match known.stage {
-        Stage::Trapping(n) if n < PATIENCE => Stage::Trapping(n + 1),
-        Stage::Trapping(_) => match mm.rewrite(t, &mut s, site, &mut known, entry) {
-            Some(()) => Stage::Jumping,
-            None => Stage::Refused,
-        },
-        // A thread that had passed the jump's place when it was written, or a jump onto the
-        // `syscall` itself.
-        stage => stage,
-    };
-    s.sites.insert(site, known);
-    if let Stage::Trapping(n) = known.stage {
-        known::trapped(t, &mm, &s, site, &known, n == 1);
+    // A site that is no longer trapping: a thread had passed the jump's place when it was written,
+    // or jumped onto the `syscall` itself.
+    if let Stage::Trapping(n) = &mut known.stage {
+        *n += 1;
+        let n = *n;
+        s.sites.insert(site, known);
+        let traps = s.trapping(site).map(|(_, n)| n).sum();
+        known::trapped(t, &mm, site, &known, n == 1, traps);
+        if traps > PATIENCE && is_alone(t) {
+            let page: Vec<usize> = s.trapping(site).map(|(site, _)| site).collect();
+            mm.rewrite(&mut s, &page, entry, write_jumps);
+        } else if n > PATIENCE {
+            mm.rewrite(&mut s, &[site], entry, write_live);
+        }
+    } else {
+        s.sites.insert(site, known);
     }
+}
+
+/// No other thread runs in the task's address space.
+fn is_alone(t: &Task) -> bool {
+    t.process.tasks.lock().len() == 1 && !crate::process::life::memory_is_shared(t)
 }
 
 /// A site's first trap: its shape, and for *after* shapes the tail that this and all calls from now
@@ -258,15 +279,39 @@ pub fn breakpoint(t: &Task, rip: u64) -> Option<u64> {
 }
 
 impl Mm {
-    /// Makes a site jump to its stub. `None` if that cannot be.
+    /// Makes sites jump to their stubs, where that can be.
     fn rewrite(
         &self,
-        t: &Task,
+        s: &mut Sites,
+        sites: &[usize],
+        entry: u32,
+        write: fn(&[(usize, [u8; JUMP])]) -> Result<()>,
+    ) {
+        let mut jumps = Vec::new();
+        for &site in sites {
+            let Some(mut known) = s.sites.get(&site).copied() else {
+                continue;
+            };
+            let jump = self.jump_for(s, site, &mut known, entry);
+            known.stage = match jump {
+                Some(_) => Stage::Jumping,
+                None => Stage::Refused,
+            };
+            jumps.extend(jump);
+            s.sites.insert(site, known);
+        }
+        // A jump that could not be written is not there: its site is then learnt anew.
+        let _ = write(&jumps);
+    }
+
+    /// The jump to a site's stub, and where it goes.
+    fn jump_for(
+        &self,
         s: &mut Sites,
         site: usize,
         known: &mut Site,
         entry: u32,
-    ) -> Option<()> {
+    ) -> Option<(usize, [u8; JUMP])> {
         let (start, end) = self.private_code(site - shape::BEFORE, site + shape::AFTER)?;
         if known.shape?.is_after() && !nothing_branches_into(site, start, end) {
             return None;
@@ -274,9 +319,8 @@ impl Mm {
         if known.stub == 0 {
             make_stub(self, s, site, known, entry)?;
         }
-        let alone = t.process.tasks.lock().len() == 1 && !crate::process::life::memory_is_shared(t);
         let at = known.jump_at(site);
-        place_jump(at, jump(at, known.stub)?, alone).ok()
+        Some((at, jump(at, known.stub)?))
     }
 
     /// The mapping around a range, if it is program code that only this address space sees and
@@ -296,18 +340,41 @@ fn nothing_branches_into(site: usize, start: usize, end: usize) -> bool {
     raw::read(base, &mut code).is_ok() && !shape::is_branch_target(&code, base, site)
 }
 
-/// Puts a jump in place. Other threads see the old code, a breakpoint, or the new code.
-fn place_jump(at: usize, jump: [u8; JUMP], alone: bool) -> Result<()> {
-    if alone || at % 8 + JUMP <= 8 {
-        // One store of an aligned word is seen whole.
-        return write_code(at, &jump);
+/// Puts jumps into code that nobody runs meanwhile.
+fn write_jumps(jumps: &[(usize, [u8; JUMP])]) -> Result<()> {
+    let (Some(first), Some(last)) = (
+        jumps.iter().map(|j| j.0).min(),
+        jumps.iter().map(|j| j.0 + JUMP).max(),
+    ) else {
+        return Ok(());
+    };
+    let start = first & !(PAGE - 1);
+    let len = last.next_multiple_of(PAGE) - start;
+    let protect = |prot| pal().protect(start, len, prot).map_err(crate::host_error);
+    protect(Prot::READ | Prot::WRITE)?;
+    for (at, jump) in jumps {
+        // Where that fails (the file became shorter) there is nothing to run.
+        let _ = raw::write(*at, jump);
     }
-    write_code(at, &[INT3])?;
-    pal().sync_code();
-    write_code(at + 1, &jump[1..])?;
-    pal().sync_code();
-    write_code(at, &jump[..1])?;
-    pal().sync_code();
+    protect(Prot::READ | Prot::EXEC)
+}
+
+/// Puts jumps into code that other threads may run: they see the old code, a breakpoint, or the new
+/// code.
+fn write_live(jumps: &[(usize, [u8; JUMP])]) -> Result<()> {
+    for &(at, jump) in jumps {
+        if at % 8 + JUMP <= 8 {
+            // One store of an aligned word is seen whole.
+            write_code(at, &jump)?;
+            continue;
+        }
+        write_code(at, &[INT3])?;
+        pal().sync_code();
+        write_code(at + 1, &jump[1..])?;
+        pal().sync_code();
+        write_code(at, &jump[..1])?;
+        pal().sync_code();
+    }
     Ok(())
 }
 

@@ -85,10 +85,10 @@ impl Image {
         if table.len() != size {
             return Err(Errno::ENOEXEC);
         }
-        Self::parse(t, file, h, table)
+        Self::parse(t, file, head, h, table)
     }
 
-    fn parse(t: &Task, file: &File, h: &Header, table: &[u8]) -> Result<Image> {
+    fn parse(t: &Task, file: &File, head: &[u8], h: &Header, table: &[u8]) -> Result<Image> {
         let mut image = Image {
             position_independent: h.e_type == ET_DYN,
             entry: h.e_entry,
@@ -140,7 +140,11 @@ impl Image {
                     if !(2..=4096).contains(&filesz) {
                         return Err(Errno::ENOEXEC);
                     }
-                    let mut name = read_at(t, file, offset, filesz as usize)?;
+                    let (start, end) = (offset as usize, offset.saturating_add(filesz) as usize);
+                    let mut name = match head.get(start..end) {
+                        Some(near) => near.to_vec(),
+                        None => read_at(t, file, offset, filesz as usize)?,
+                    };
                     if name.len() as u64 != filesz {
                         return Err(Errno::EIO);
                     }
@@ -163,6 +167,18 @@ impl Image {
             return Err(Errno::ENOEXEC);
         }
         Ok(image)
+    }
+
+    /// There are pages between the segments.
+    fn has_gaps(&self) -> Result<bool> {
+        let mut end = None;
+        for s in &self.segments {
+            if end.is_some_and(|end| end < page_down(s.vaddr)) {
+                return Ok(true);
+            }
+            end = Some(page_up(s.vaddr + s.memsz)?);
+        }
+        Ok(false)
     }
 
     /// First and last page address.
@@ -189,7 +205,13 @@ impl Image {
             } else {
                 0
             };
-            reserve(mm, hint, len, self.align as usize)?.wrapping_sub(low)
+            let align = self.align as usize;
+            let at = if self.has_gaps()? {
+                reserve(mm, hint, len, align)?
+            } else {
+                mm.find_place(hint as usize, len, align)? as u64
+            };
+            at.wrapping_sub(low)
         };
         for s in &self.segments {
             map_segment(t, mm, file, s, base)?;

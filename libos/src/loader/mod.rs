@@ -127,7 +127,7 @@ fn map_vdso(mm: &Arc<Mm>) -> Result<usize> {
             len,
             prot,
             shared: false,
-            fixed: addr != 0,
+            fixed: true,
             noreplace: false,
             growsdown: false,
             backing: Backing::Object {
@@ -137,6 +137,12 @@ fn map_vdso(mm: &Arc<Mm>) -> Result<usize> {
             },
         })
     };
-    let clock = map(0, 2 * PAGE, 0, Prot::READ, "[vvar]")?;
+    let clock = map(
+        mm.find_place(0, 2 * PAGE, PAGE)?,
+        PAGE,
+        0,
+        Prot::READ,
+        "[vvar]",
+    )?;
     map(clock + PAGE, PAGE, PAGE, Prot::READ | Prot::EXEC, "[vdso]")
 }

@@ -30,7 +30,7 @@ impl Mm {
     pub fn fork_with<R>(&self, spawn: impl FnOnce(&Arc<Mm>) -> Result<R>) -> Result<R> {
         let sites = self.sites.lock();
         let s = self.state.lock();
-        let mut child = State::new();
+        let mut child = State::none();
         child.brk = s.brk;
         child.stack_top = s.stack_top;
         child.map.copy_layout(&s.map);

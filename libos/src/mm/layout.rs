@@ -9,6 +9,7 @@ use alloc::vec::Vec;
 use bastide_base::pages::PAGE;
 use bastide_base::user::USER_END;
 use bastide_pal::{MapSource, Prot};
+use zerocopy::IntoBytes;
 
 /// Smallest and default room for the stack.
 const STACK_ROOM: usize = 128 << 20;
@@ -21,24 +22,33 @@ const STACK_INITIAL: usize = 132 << 10;
 /// The `brk` area begins up to this far above the program.
 const BRK_RANDOM: usize = 32 << 20;
 
-/// A random multiple of the page size below `range`.
-fn random(range: usize) -> usize {
-    let mut b = [0u8; 8];
-    pal().random(&mut b);
-    usize::from_le_bytes(b) % range / PAGE * PAGE
+/// Random multiples of the page size below each range.
+fn random<const N: usize>(ranges: [usize; N]) -> [usize; N] {
+    let mut drawn = [0u64; N];
+    pal().random(drawn.as_mut_bytes());
+    core::array::from_fn(|i| drawn[i] as usize % ranges[i] / PAGE * PAGE)
 }
 
 impl State {
-    /// Nothing mapped; a new random layout.
-    pub(super) fn new() -> State {
-        let base = USER_END - STACK_RANDOM - STACK_ROOM - STACK_GAP - random(1 << 40);
+    /// Nothing mapped, and no layout.
+    pub(super) fn none() -> State {
         State {
-            map: VmaMap::new(base, pal().kernel_region()),
+            map: VmaMap::new(0, pal().kernel_region()),
             brk: (0, 0),
-            stack_top: USER_END - PAGE - random(STACK_RANDOM),
+            stack_top: 0,
             lock_future: VmFlags::empty(),
             inherited: Vec::new(),
         }
+    }
+
+    /// Nothing mapped; a new random layout.
+    pub(super) fn new() -> State {
+        let [base, stack] = random([1 << 40, STACK_RANDOM]);
+        let mut s = State::none();
+        let room = STACK_RANDOM + STACK_ROOM + STACK_GAP;
+        s.map.set_base(USER_END - room - base);
+        s.stack_top = USER_END - PAGE - stack;
+        s
     }
 
     /// `brk(2)` under the lock; false leaves it where it was.
@@ -80,9 +90,8 @@ impl Mm {
     /// Where `brk(2)` starts: somewhere after the program's bss, which ends at `addr`.
     pub fn set_brk_start(&self, addr: usize) {
         let mut s = self.state.lock();
-        let start = page_up(addr)
-            .unwrap_or(addr)
-            .saturating_add(random(BRK_RANDOM));
+        let [shift] = random([BRK_RANDOM]);
+        let start = page_up(addr).unwrap_or(addr).saturating_add(shift);
         s.brk = (start, start);
     }
 
@@ -111,7 +120,8 @@ impl Mm {
             _ => STACK_UNLIMITED,
         };
         if room > STACK_ROOM {
-            let base = USER_END - STACK_RANDOM - room - STACK_GAP - random(1 << 40);
+            let [shift] = random([1 << 40]);
+            let base = USER_END - STACK_RANDOM - room - STACK_GAP - shift;
             s.map.set_base(base / PAGE * PAGE);
         }
         let top = s.stack_top;

@@ -186,6 +186,11 @@ impl Mm {
         Self::with_state(State::new())
     }
 
+    /// No memory, and none to come: of a task that has ended, or does not run yet.
+    pub fn none() -> Arc<Mm> {
+        Self::with_state(State::none())
+    }
+
     fn with_state(state: State) -> Arc<Mm> {
         static NEXT: AtomicU64 = AtomicU64::new(1);
         Arc::new_cyclic(|me| Mm {
@@ -257,6 +262,18 @@ impl Mm {
         drop(s);
         drop(gone);
         Ok(addr)
+    }
+
+    /// A free place, aligned, for several mappings that the caller makes next. Only while nobody
+    /// else makes any.
+    pub fn find_place(&self, hint: usize, len: usize, align: usize) -> Result<usize> {
+        let padded = len.checked_add(align - PAGE).ok_or(Errno::ENOMEM)?;
+        let place = Place {
+            addr: hint & !(align - 1),
+            ..Place::default()
+        };
+        let at = self.state.lock().place(place, padded)?;
+        Ok(at.next_multiple_of(align))
     }
 
     /// Tells the platform of a new mapping.

@@ -196,7 +196,7 @@ impl Plan {
                 t.creds(),
                 t.files(),
                 t.fs(),
-                Mm::new(),
+                Mm::none(),
                 TaskSignals::for_exec(&t.signals),
                 *t.name.lock(),
             );

@@ -89,7 +89,7 @@ pub(super) fn exit_task(t: &Arc<Task>) {
         p.peak_gone.fetch_max(pal().space_peak(), Ordering::Relaxed);
         end_process(t, &p, status);
     } else {
-        drop(t.set_mm(Mm::new()));
+        drop(t.set_mm(Mm::none()));
         p.exit_events.wake_all(POLLALL);
     }
     life::release_vfork(t);
@@ -113,7 +113,7 @@ fn end_process(t: &Arc<Task>, p: &Arc<Process>, own_status: i32) {
     };
     crate::ipc::on_process_exit(t);
     crate::time::on_process_exit(p);
-    drop(t.set_mm(Mm::new()));
+    drop(t.set_mm(Mm::none()));
     life::unshare_memory(p);
     *p.exe.lock() = None;
     super::session::leave_terminal(t);

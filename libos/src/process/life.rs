@@ -186,7 +186,7 @@ pub fn start_first() -> core::result::Result<(), NotStarted> {
             creds.clone(),
             FdTable::new(),
             fs.clone(),
-            Mm::new(),
+            Mm::none(),
             TaskSignals::default(),
             *b"init\0\0\0\0\0\0\0\0\0\0\0\0",
         );
@@ -216,7 +216,7 @@ pub fn start_first() -> core::result::Result<(), NotStarted> {
         creds,
         files,
         fs,
-        Mm::new(),
+        Mm::none(),
         TaskSignals::default(),
         [0; 16],
     );

@@ -80,6 +80,8 @@ pub struct HostInode {
     pub(super) append: Mutex<()>,
     /// The pipe behind a FIFO.
     fifo: Once<Arc<pipe::Fifo>>,
+    /// A symbolic link's text, which never changes.
+    link: Once<Vec<u8>>,
 }
 
 impl Drop for HostInode {
@@ -105,6 +107,7 @@ impl HostInode {
             attr: Mutex::new((*st, time::monotonic())),
             append: Mutex::new(()),
             fifo: Once::new(),
+            link: Once::new(),
         })
     }
 
@@ -584,11 +587,14 @@ impl Inode for HostInode {
         if self.kind != Kind::Symlink {
             return Err(Errno::EINVAL);
         }
+        if let Some(text) = self.link.get() {
+            return Ok(text.clone());
+        }
         let text = self.at(|d, n| pal().read_link(d, n).map_err(host_error))?;
         if text.is_empty() || text.len() > LINK_MAX || text.contains(&0) {
             return Err(Errno::EIO);
         }
-        Ok(text)
+        Ok(self.link.get_or_init(|| text).clone())
     }
 
     fn open(self: Arc<Self>, t: &Task, flags: u32) -> Result<Arc<dyn FileOps>> {

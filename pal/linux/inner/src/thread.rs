@@ -109,13 +109,13 @@ fn clone(flags: u32, b: &mut Block) -> Result<ThreadId> {
 /// A new thread's first Rust code, on its own kernel stack with traps held back.
 pub(crate) extern "C" fn on_start(b: &'static Block) {
     trap::set_stack(b);
-    // SAFETY: these calls touch no memory.
-    let (tid, tgid) = unsafe { (host!(__NR_gettid), host!(__NR_getpid)) };
-    b.tid.store(tid as u32, Ordering::Relaxed);
-    b.tgid.store(tgid as u32, Ordering::Relaxed);
+    // The host stored it before the thread ran.
+    let tid = b.tid.load(Ordering::Relaxed);
     if b.new_process != 0 {
+        b.tgid.store(tid, Ordering::Relaxed);
         die_with_launcher();
     }
+    let tgid = b.tgid.load(Ordering::Relaxed);
     if b.set_fs != 0 {
         LinuxPal.set_fs_base(b.fs_base);
     }

@@ -222,12 +222,14 @@ pub struct Ptr {
 impl Ptr {
     pub const LEN: usize = 8 + Nonce::LEN + 16;
 
+    /// A pointer to a block that a volume can have.
     pub fn read(r: &mut Reader<'_>) -> core::result::Result<Ptr, Short> {
-        Ok(Ptr {
+        let ptr = Ptr {
             block: r.u64()?,
             nonce: Nonce::read(r)?,
             tag: r.array()?,
-        })
+        };
+        (ptr.block < crate::BLOCKS_MOST).then_some(ptr).ok_or(Short)
     }
 
     pub fn write(&self, w: &mut Writer) {

@@ -15,6 +15,9 @@ pub const NAME_MAX: usize = 255;
 /// Bits of a position that count names of the same hash.
 const SHARED: u32 = 6;
 
+/// The largest hash: 56 bits, so that a position fits in a signed number.
+const HASH_MAX: u64 = u64::MAX >> 8;
+
 /// Names of one hash: as many as surely fit in an item.
 const ALIKE: usize = VALUE_MAX / (NAME_MAX + 10);
 
@@ -27,7 +30,7 @@ pub struct Entry {
     pub name: Vec<u8>,
 }
 
-/// The names of an item.
+/// The names of an item: few, and such as may be in a directory.
 pub fn decode(bytes: &[u8]) -> Result<Vec<Entry>> {
     let parse = || {
         let mut r = Reader(bytes);
@@ -35,6 +38,9 @@ pub fn decode(bytes: &[u8]) -> Result<Vec<Entry>> {
         while !r.is_empty() {
             let (ino, kind, len) = (r.u64()?, r.u8()?, r.u8()?);
             let name = r.bytes(usize::from(len))?.to_vec();
+            if out.len() >= ALIKE || check_name(&name).is_err() {
+                return Err(Short);
+            }
             out.push(Entry { ino, kind, name });
         }
         Ok(out)
@@ -68,8 +74,7 @@ impl Volume {
     fn name_key(&self, dir: u64, name: &[u8]) -> Key {
         let mut hasher = SipHasher24::new_with_key(&self.name_key);
         hasher.write(name);
-        // 56 bits, so that a position fits in a signed number.
-        Key::new(dir, Kind::Name, hasher.finish() >> 8)
+        Key::new(dir, Kind::Name, hasher.finish() >> HASH_MAX.leading_zeros())
     }
 
     fn same_hash(&mut self, key: &Key) -> Result<Vec<Entry>> {
@@ -174,6 +179,10 @@ impl Volume {
                 return false;
             }
             match decode(value) {
+                Ok(_) if key.at > HASH_MAX => {
+                    failed = Some(Error::Malformed { block: 0 });
+                    false
+                }
                 Ok(entries) => (0..).zip(entries).all(|(i, e)| {
                     let at = key.at << SHARED | i;
                     at < position || show(&e, at + 1)

@@ -3,8 +3,10 @@
 use crate::codec::{Reader, Short, Writer};
 use crate::crypto::{Nonce, Ptr, Tag};
 use crate::error::{Error, Result};
+use crate::file::SIZE_MAX;
 use crate::node::{Key, Kind};
 use crate::volume::Volume;
+use crate::{BLOCK, BLOCKS_MOST};
 use alloc::vec::Vec;
 
 /// Blocks in an extent at most.
@@ -34,18 +36,23 @@ impl Extent {
         w.0
     }
 
-    pub fn decode(bytes: &[u8]) -> core::result::Result<Extent, Short> {
+    /// The extent that begins at block `at` of a file: neither its blocks, nor their counters, nor
+    /// their places in the file go beyond what there can be.
+    pub fn decode(at: u64, bytes: &[u8]) -> core::result::Result<Extent, Short> {
         let mut r = Reader(bytes);
         let (block, nonce) = (r.u64()?, Nonce::read(&mut r)?);
         let mut tags = Vec::new();
         while !r.is_empty() {
             tags.push(r.array()?);
         }
-        let sane = !tags.is_empty() && tags.len() <= LONGEST;
-        let end = block.checked_add(tags.len() as u64);
-        (sane && end.is_some())
-            .then_some(Extent { block, nonce, tags })
-            .ok_or(Short)
+        let len = tags.len() as u64;
+        let below = |first: u64, most| first.checked_add(len).is_some_and(|end| end <= most);
+        let sane = !tags.is_empty()
+            && tags.len() <= LONGEST
+            && below(block, BLOCKS_MOST)
+            && below(nonce.counter, u64::MAX)
+            && below(at, SIZE_MAX.div_ceil(BLOCK as u64));
+        sane.then_some(Extent { block, nonce, tags }).ok_or(Short)
     }
 
     /// The pointer to one block.
@@ -83,7 +90,7 @@ impl Volume {
             Key::new(ino, Kind::Extent, 0),
             Key::new(ino, Kind::Extent, u64::MAX),
         );
-        let parse = |(key, value): (Key, Vec<u8>)| match Extent::decode(&value) {
+        let parse = |(key, value): (Key, Vec<u8>)| match Extent::decode(key.at, &value) {
             Ok(extent) => Ok((key.at, extent)),
             Err(Short) => Err(Error::Malformed { block: 0 }),
         };

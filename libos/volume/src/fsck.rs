@@ -7,7 +7,7 @@ use crate::error::Result;
 use crate::extent::Extent;
 use crate::file::INLINE_MAX;
 use crate::inode::{Inode, ROOT, mode};
-use crate::node::{Key, Kind};
+use crate::node::{Frame, Key, Kind, Node};
 use crate::root::FIRST_FREE;
 use crate::volume::Volume;
 use alloc::collections::BTreeMap;
@@ -123,7 +123,7 @@ impl Check<'_> {
                 Ok(entries) => entries.into_iter().for_each(|e| self.name(key.ino, e)),
                 Err(_) => self.problem(format!("directory {} is malformed", key.ino)),
             },
-            Some(Kind::Extent) => match Extent::decode(value) {
+            Some(Kind::Extent) => match Extent::decode(key.at, value) {
                 Ok(extent) => {
                     let overlaps = key.at < seen.end;
                     seen.blocks += extent.len();
@@ -160,9 +160,6 @@ impl Check<'_> {
         seen.names += 1;
         if is_dir {
             seen.named_in = dir;
-        }
-        if crate::dir::check_name(&entry.name).is_err() {
-            self.problem(format!("directory {dir} has a name that cannot be"));
         }
     }
 
@@ -238,7 +235,7 @@ impl Volume {
             high: self.tree.space.high(),
             progress,
         };
-        self.check_nodes(self.tree.root(), None, (None, None), &mut check);
+        self.check_nodes(self.tree.root(), &Frame::ROOT, &mut check);
         let seen = core::mem::take(&mut check.seen);
         for (ino, seen) in &seen {
             check.inode(*ino, seen);
@@ -277,43 +274,19 @@ impl Volume {
         Ok(check.report)
     }
 
-    fn check_nodes(
-        &mut self,
-        ptr: Ptr,
-        level: Option<u8>,
-        bounds: (Option<Key>, Option<Key>),
-        check: &mut Check<'_>,
-    ) {
+    fn check_nodes(&mut self, ptr: Ptr, frame: &Frame, check: &mut Check<'_>) {
         if self.tree.is_on_disk(&ptr) {
             check.used(ptr.block, "the tree");
         }
-        let node = match self.tree.node(&ptr) {
+        let node = match self.tree.framed(&ptr, frame) {
             Ok(node) => node,
             Err(e) => return check.problem(format!("a node of the tree: {e}")),
         };
-        if level.is_some_and(|level| level != node.level()) {
-            return check.problem(format!("node {}: the level is wrong", ptr.block));
-        }
-        let outside = |key: &Key| {
-            bounds.0.is_some_and(|low| *key < low) || bounds.1.is_some_and(|high| *key >= high)
-        };
         match &*node {
-            crate::node::Node::Leaf(items) => {
-                for (key, value) in items {
-                    if outside(key) {
-                        check.problem(format!("node {}: a key is out of place", ptr.block));
-                    }
-                    check.item(*key, value);
-                }
-            }
-            crate::node::Node::Branch(level, kids) => {
-                for (i, (key, below)) in kids.iter().enumerate() {
-                    let high = kids.get(i + 1).map(|k| k.0).or(bounds.1);
-                    if outside(key) && i > 0 {
-                        check.problem(format!("node {}: a key is out of place", ptr.block));
-                    }
-                    let low = if i == 0 { bounds.0 } else { Some(*key) };
-                    self.check_nodes(*below, level.checked_sub(1), (low, high), check);
+            Node::Leaf(items) => items.iter().for_each(|(k, v)| check.item(*k, v)),
+            Node::Branch(level, kids) => {
+                for (at, (_, below)) in kids.iter().enumerate() {
+                    self.check_nodes(*below, &frame.child(*level, kids, at), check);
                 }
             }
         }
@@ -329,7 +302,7 @@ impl Volume {
             let mut next = None;
             self.tree.scan(&key, &mut |key, value| {
                 if key.kind == Kind::Extent as u8
-                    && let Ok(extent) = Extent::decode(value)
+                    && let Ok(extent) = Extent::decode(key.at, value)
                 {
                     batch.push((key.ino, extent));
                 }

@@ -1,7 +1,9 @@
 //! Attributes of files.
 
+use crate::BLOCKS_MOST;
 use crate::codec::{Reader, Short, Writer};
 use crate::error::{Error, Result};
+use crate::file::SIZE_MAX;
 use crate::node::{Key, Kind};
 use crate::volume::Volume;
 
@@ -17,6 +19,8 @@ pub mod mode {
     pub const SOCKET: u32 = 0o140000;
 }
 
+/// What a name adds to the size that a directory shows.
+const ENTRY_SIZE: u64 = 32;
 /// The inode number of the root directory.
 pub const ROOT: u64 = 1;
 
@@ -83,7 +87,7 @@ impl Inode {
 
     pub(crate) fn decode(bytes: &[u8]) -> core::result::Result<Inode, Short> {
         let mut r = Reader(bytes);
-        Ok(Inode {
+        let inode = Inode {
             mode: r.u32()?,
             nlink: r.u32()?,
             uid: r.u32()?,
@@ -98,7 +102,11 @@ impl Inode {
             parent: r.u64()?,
             entries: r.u64()?,
             inline: r.u8()? != 0,
-        })
+        };
+        let sane = inode.size <= SIZE_MAX
+            && inode.blocks <= BLOCKS_MOST
+            && inode.entries <= SIZE_MAX / ENTRY_SIZE;
+        sane.then_some(inode).ok_or(Short)
     }
 }
 
@@ -128,7 +136,7 @@ impl Volume {
     pub fn stat(&mut self, ino: u64) -> Result<Inode> {
         let mut inode = self.inode(ino)?;
         if inode.is_dir() {
-            inode.size = inode.entries * 32;
+            inode.size = inode.entries * ENTRY_SIZE;
         } else if !inode.inline {
             inode.blocks = inode.blocks.max(self.pages.of(ino).count() as u64);
         }

@@ -53,6 +53,8 @@ pub use xattr::SetXattr;
 
 /// Bytes of a block.
 pub const BLOCK: usize = 4096;
+/// No volume has more blocks: what is said of a block at or beyond this one makes no sense.
+const BLOCKS_MOST: u64 = SIZE_MOST / BLOCK as u64;
 
 /// The pointer that an item for a bitmap block holds.
 fn space_ptr(value: &[u8]) -> Option<crypto::Ptr> {

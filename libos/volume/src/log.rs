@@ -7,6 +7,7 @@ use crate::codec::{Reader, Short, Writer};
 use crate::crypto::{Nonce, Purpose, Tag};
 use crate::device::Mark;
 use crate::error::{Error, Result};
+use crate::file::SIZE_MAX;
 use crate::inode::{Inode, mode};
 use crate::store::Store;
 use crate::volume::Volume;
@@ -221,12 +222,21 @@ impl Volume {
         let (uid, gid) = (r.u32().map_err(short)?, r.u32().map_err(short)?);
         let size = r.u64().map_err(short)?;
         let [atime, mtime, ctime] = [r.i64(), r.i64(), r.i64()];
+        // What a log says makes so many blocks of contents in memory at most; a record of
+        // [`Volume::record`]'s makes fewer for each block that it takes.
+        let most = 64 * self.log.len as usize;
         while !r.is_empty() {
             let (offset, len) = (r.u64().map_err(short)?, r.u16().map_err(short)?);
             let data = r.bytes(usize::from(len)).map_err(short)?;
             self.write(ino, offset, data)?;
+            if self.pages.len() > most {
+                return Err(Error::Malformed { block });
+            }
         }
         let mut inode = self.inode(ino)?;
+        if size > SIZE_MAX || mode & mode::TYPE != inode.kind() {
+            return Err(Error::Malformed { block });
+        }
         inode.mode = mode;
         (inode.uid, inode.gid) = (uid, gid);
         inode.size = size.max(inode.size);

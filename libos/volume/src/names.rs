@@ -326,12 +326,20 @@ impl Volume {
 
     /// A directory may not move into itself or what is below it.
     fn not_below(&mut self, dir: u64, moved: u64) -> Result<()> {
-        let mut at = dir;
+        let (mut at, mut seen, mut steps) = (dir, dir, 0_u64);
         while at != moved {
             if at == ROOT {
                 return Ok(());
             }
             at = self.dir(at)?.parent;
+            // A directory that is above itself would never end (Brent's test).
+            if at == seen {
+                return Err(Error::Malformed { block: 0 });
+            }
+            steps += 1;
+            if steps.is_power_of_two() {
+                seen = at;
+            }
         }
         Err(Error::Invalid)
     }

@@ -89,6 +89,8 @@ pub const HEAD: usize = 4;
 pub const ITEM: usize = Key::LEN + 2;
 /// The largest value of an item: three fit in a leaf, so that a split always makes room.
 pub const VALUE_MAX: usize = 1300;
+/// No tree is higher: with at least two children each, it would not fit in any file.
+pub const HEIGHT_MAX: usize = 48;
 /// Pointers that a branch holds.
 pub const FANOUT: usize = (BLOCK - HEAD) / (Key::LEN + Ptr::LEN);
 
@@ -129,6 +131,14 @@ impl Node {
         }
     }
 
+    /// The greatest key in it.
+    fn last(&self) -> Option<Key> {
+        match self {
+            Node::Leaf(items) => items.last().map(|(k, _)| *k),
+            Node::Branch(_, kids) => kids.last().map(|(k, _)| *k),
+        }
+    }
+
     /// The block's bytes; the rest of the block is zero.
     pub fn encode(&self) -> Vec<u8> {
         let mut w = Writer(Vec::with_capacity(BLOCK));
@@ -153,7 +163,8 @@ impl Node {
         w.0
     }
 
-    /// What [`Node::encode`] wrote: keys ascend, and a branch is not empty.
+    /// What [`Node::encode`] wrote: keys ascend, no value is too long, a branch is not empty and
+    /// not too high.
     pub fn decode(bytes: &[u8]) -> Result<Node, Short> {
         let mut r = Reader(bytes);
         let level = r.u8()?;
@@ -164,6 +175,9 @@ impl Node {
             for _ in 0..count {
                 let key = Key::read(&mut r)?;
                 let len = usize::from(r.u16()?);
+                if len > VALUE_MAX {
+                    return Err(Short);
+                }
                 items.push((key, r.bytes(len)?.to_vec()));
             }
             let sorted = items.is_sorted_by(|(a, _), (b, _)| a < b);
@@ -173,8 +187,45 @@ impl Node {
         for _ in 0..count {
             kids.push((Key::read(&mut r)?, Ptr::read(&mut r)?));
         }
-        let sorted = !kids.is_empty() && kids.is_sorted_by(|(a, _), (b, _)| a < b);
-        sorted.then_some(Node::Branch(level, kids)).ok_or(Short)
+        let sorted = kids.is_sorted_by(|(a, _), (b, _)| a < b);
+        let sane = sorted && !kids.is_empty() && usize::from(level) < HEIGHT_MAX;
+        sane.then_some(Node::Branch(level, kids)).ok_or(Short)
+    }
+}
+
+/// What a node must be, for where it is in the tree. Without this, a branch could be its own
+/// children's child in all but name: the same node below many others, or at every level.
+#[derive(Clone, Copy)]
+pub struct Frame {
+    level: Option<u8>,
+    low: Key,
+    high: Option<Key>,
+}
+
+impl Frame {
+    /// The root may be anything.
+    pub const ROOT: Frame = Frame {
+        level: None,
+        low: Key::MIN,
+        high: None,
+    };
+
+    /// The frame of a branch's child.
+    pub fn child(&self, level: u8, kids: &[(Key, Ptr)], at: usize) -> Frame {
+        let low = kids.get(at).map_or(self.low, |kid| kid.0);
+        Frame {
+            level: level.checked_sub(1),
+            // What is less than the first key is in the first child too.
+            low: if at == 0 { self.low } else { low },
+            high: kids.get(at + 1).map(|kid| kid.0).or(self.high),
+        }
+    }
+
+    /// The node may be here.
+    pub fn holds(&self, node: &Node) -> bool {
+        self.level.is_none_or(|level| level == node.level())
+            && node.first().is_none_or(|key| key >= self.low)
+            && (self.high).is_none_or(|high| node.last().is_none_or(|key| key < high))
     }
 }
 

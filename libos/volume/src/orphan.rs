@@ -68,20 +68,25 @@ impl Volume {
 
     /// Removes what a power cut left behind.
     pub(crate) fn reap_orphans(&mut self) -> Result<()> {
-        let mut from = 0;
-        while let Some((key, _)) = self.tree.ceiling(&Key::new(0, Kind::Orphan, from))? {
+        let mut next = Some(Key::new(0, Kind::Orphan, 0));
+        while let Some(from) = next
+            && let Some((key, _)) = self.tree.ceiling(&from)?
+        {
             if (key.ino, key.kind) != (0, Kind::Orphan as u8) {
                 break;
             }
             let ino = key.at;
-            from = ino + 1;
+            next = key.next();
             self.change(Need::Little, |v| v.reap(ino))?;
         }
         Ok(())
     }
 
     fn reap(&mut self, ino: u64) -> Result<()> {
-        let inode = self.inode(ino)?;
+        let inode = match self.inode(ino) {
+            Err(Error::NotFound) => Err(Error::Malformed { block: 0 }),
+            other => other,
+        }?;
         if inode.nlink == 0 {
             return self.destroy(ino);
         }

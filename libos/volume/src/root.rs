@@ -1,11 +1,11 @@
 //! The root record, of which there are two: the one of generation `g` is in block `2 + g % 2`, so
 //! that writing a new one never touches the present one.
 
-use crate::BLOCK;
 use crate::codec::{Reader, Short, Writer};
 use crate::crypto::{KeyRing, Nonce, Ptr, Purpose, Tag};
 use crate::device::Device;
 use crate::error::{Error, Result};
+use crate::{BLOCK, BLOCKS_MOST};
 use alloc::vec::Vec;
 
 /// The block of the first slot.
@@ -57,7 +57,7 @@ impl Root {
 
     fn decode(bytes: &[u8]) -> core::result::Result<Root, Short> {
         let mut r = Reader(bytes);
-        Ok(Root {
+        let root = Root {
             generation: r.u64()?,
             time: r.i64()?,
             tree: Ptr::read(&mut r)?,
@@ -67,7 +67,14 @@ impl Root {
             inodes: r.u64()?,
             log: r.u64()?,
             log_len: r.u32()?,
-        })
+        };
+        // Numbers that only count up are far from their end, and places are where they can be.
+        let log_end = root.log.checked_add(u64::from(root.log_len));
+        let sane = (root.generation.max(root.next_ino).max(root.inodes)) < u64::MAX / 2
+            && root.blocks <= BLOCKS_MOST
+            && root.high <= root.blocks
+            && log_end.is_some_and(|end| end <= root.high);
+        sane.then_some(root).ok_or(Short)
     }
 
     fn slot(&self) -> u64 {

@@ -68,12 +68,12 @@ impl Space {
         space
     }
 
-    /// Takes a bitmap block from disk. False if it speaks of blocks that the volume cannot have.
-    pub fn load(&mut self, chunk: u64, bits: &[u8]) -> bool {
+    /// Takes a bitmap block from disk. False if it speaks of blocks at or beyond `high`.
+    pub fn load(&mut self, chunk: u64, bits: &[u8], high: u64) -> bool {
         for (byte, value) in bits.iter().enumerate() {
             for bit in (0..8).filter(|bit| value >> bit & 1 != 0) {
                 let block = chunk * CHUNK + byte as u64 * 8 + bit;
-                if block >= self.total {
+                if block >= self.total.min(high) {
                     return false;
                 }
                 self.set(block);
@@ -206,8 +206,11 @@ impl Space {
         Some((start, len))
     }
 
-    /// Gives a block back.
+    /// Gives a block back. One that is not in use stays as it is.
     pub fn free(&mut self, block: u64) {
+        if !self.is_used(block) {
+            return;
+        }
         self.stale.insert(block / CHUNK);
         let unread = Arc::get_mut(&mut self.readers).is_some();
         if self.fresh.remove(&block) && unread {
@@ -318,12 +321,13 @@ mod tests {
         s.free(9);
         let mut t = Space::new(s.total(), 4);
         for chunk in 0..s.chunks() {
-            assert!(t.load(chunk, &s.chunk(chunk)));
+            assert!(t.load(chunk, &s.chunk(chunk), s.high()));
         }
         for block in 0..s.total() {
             assert_eq!(s.will_be_used(block), t.is_used(block), "block {block}");
         }
         assert_eq!(t.high(), CHUNK + 9);
-        assert!(!t.load(2, &[0, 0xff]));
+        assert!(!t.load(2, &[0, 0xff], u64::MAX));
+        assert!(!t.load(0, &[0, 0xff], 15));
     }
 }

@@ -5,7 +5,7 @@
 
 use crate::crypto::{Ptr, Purpose};
 use crate::error::{Error, Result};
-use crate::node::{HEAD, ITEM, Key, Node, VALUE_MAX, child};
+use crate::node::{Frame, HEAD, HEIGHT_MAX, ITEM, Key, Node, VALUE_MAX, child};
 use crate::space::Space;
 use crate::store::Store;
 use alloc::collections::BTreeMap;
@@ -14,8 +14,6 @@ use alloc::vec::Vec;
 
 /// Set in the block number of a pointer to a node in memory.
 const DIRTY: u64 = 1 << 63;
-/// No tree is higher: with at least two children each, it would not fit in any file.
-const HEIGHT_MAX: usize = 48;
 /// A node smaller than this looks for a neighbour to join.
 const SMALL: usize = crate::BLOCK / 3;
 
@@ -94,6 +92,13 @@ impl Tree {
         self.in_memory(ptr.block & !DIRTY)
     }
 
+    /// The node behind a pointer, which must be one that may be there.
+    pub fn framed(&mut self, ptr: &Ptr, frame: &Frame) -> Result<Arc<Node>> {
+        let node = self.node(ptr)?;
+        let block = ptr.block;
+        (frame.holds(&node).then_some(node)).ok_or(Error::Malformed { block })
+    }
+
     fn in_memory(&self, id: u64) -> Result<Arc<Node>> {
         let changed = self.changed.get(&id).ok_or(Error::Stopped)?;
         Ok(changed.node.clone())
@@ -105,11 +110,11 @@ impl Tree {
     }
 
     /// Takes a node into memory to be changed; its block is freed.
-    fn take(&mut self, ptr: Ptr) -> Result<u64> {
+    fn take(&mut self, ptr: Ptr, frame: &Frame) -> Result<u64> {
         if ptr.block & DIRTY != 0 {
             return Ok(ptr.block & !DIRTY);
         }
-        let node = self.store.node(&ptr)?;
+        let node = self.framed(&ptr, frame)?;
         self.space.free(ptr.block);
         self.store.forget(ptr.block);
         let id = self.next;
@@ -120,18 +125,20 @@ impl Tree {
 
     /// Takes the way to `key` into memory: the branches, and the leaf.
     fn way(&mut self, key: &Key) -> Result<(Way, u64)> {
-        let mut id = self.take(self.root)?;
+        let mut frame = Frame::ROOT;
+        let mut id = self.take(self.root, &frame)?;
         self.root = dirty(id);
         let mut way = Way::new();
         loop {
             let node = self.in_memory(id)?;
-            let Node::Branch(_, kids) = &*node else {
+            let Node::Branch(level, kids) = &*node else {
                 return Ok((way, id));
             };
             let at = child(kids, key);
             let ptr = kids.get(at).ok_or(Error::Stopped)?.1;
+            frame = frame.child(*level, kids, at);
             drop(node);
-            let below = self.take(ptr)?;
+            let below = self.take(ptr, &frame)?;
             self.set_kid(id, at, below)?;
             way.push((id, at));
             if way.len() > HEIGHT_MAX {
@@ -157,42 +164,41 @@ impl Tree {
 
     /// The item with this key.
     pub fn get(&mut self, key: &Key) -> Result<Option<Vec<u8>>> {
-        let mut ptr = self.root;
-        for _ in 0..HEIGHT_MAX {
-            let node = self.node(&ptr)?;
+        let (mut ptr, mut frame) = (self.root, Frame::ROOT);
+        loop {
+            let node = self.framed(&ptr, &frame)?;
             match &*node {
                 Node::Leaf(items) => {
                     let found = items.binary_search_by_key(key, |(k, _)| *k);
                     return Ok(found.ok().and_then(|i| items.get(i)).map(|i| i.1.clone()));
                 }
-                Node::Branch(_, kids) => ptr = kids.get(child(kids, key)).ok_or(Error::Stopped)?.1,
+                Node::Branch(level, kids) => {
+                    let at = child(kids, key);
+                    ptr = kids.get(at).ok_or(Error::Stopped)?.1;
+                    frame = frame.child(*level, kids, at);
+                }
             }
         }
-        Err(Error::Malformed {
-            block: self.root.block,
-        })
     }
 
     /// The last item at or before a key.
     pub fn floor(&mut self, key: &Key) -> Result<Option<(Key, Vec<u8>)>> {
-        self.floor_in(self.root, key, 0)
+        self.floor_in(self.root, key, &Frame::ROOT)
     }
 
-    fn floor_in(&mut self, ptr: Ptr, key: &Key, depth: usize) -> Result<Option<(Key, Vec<u8>)>> {
-        let block = ptr.block;
-        if depth > HEIGHT_MAX {
-            return Err(Error::Malformed { block });
-        }
-        let node = self.node(&ptr)?;
+    fn floor_in(&mut self, ptr: Ptr, key: &Key, frame: &Frame) -> Result<Option<(Key, Vec<u8>)>> {
+        let node = self.framed(&ptr, frame)?;
         match &*node {
             Node::Leaf(items) => {
                 let after = items.partition_point(|(k, _)| k <= key);
                 Ok((after.checked_sub(1).and_then(|i| items.get(i))).cloned())
             }
-            Node::Branch(_, kids) => {
+            Node::Branch(level, kids) => {
                 // A child may have lost its least items: then the one before it has the answer.
-                for (_, ptr) in kids.iter().take(child(kids, key) + 1).rev() {
-                    if let Some(found) = self.floor_in(*ptr, key, depth + 1)? {
+                let to = child(kids, key) + 1;
+                for (at, (_, ptr)) in kids.iter().enumerate().take(to).rev() {
+                    let frame = frame.child(*level, kids, at);
+                    if let Some(found) = self.floor_in(*ptr, key, &frame)? {
                         return Ok(Some(found));
                     }
                 }
@@ -213,7 +219,8 @@ impl Tree {
 
     /// Shows the items from a key on, in order, until `show` says false.
     pub fn scan(&mut self, from: &Key, show: &mut dyn FnMut(Key, &[u8]) -> bool) -> Result<()> {
-        self.scan_in(self.root, from, show, 0).map(|_| ())
+        self.scan_in(self.root, from, show, &Frame::ROOT)
+            .map(|_| ())
     }
 
     fn scan_in(
@@ -221,21 +228,18 @@ impl Tree {
         ptr: Ptr,
         from: &Key,
         show: &mut dyn FnMut(Key, &[u8]) -> bool,
-        depth: usize,
+        frame: &Frame,
     ) -> Result<bool> {
-        let block = ptr.block;
-        if depth > HEIGHT_MAX {
-            return Err(Error::Malformed { block });
-        }
-        let node = self.node(&ptr)?;
+        let node = self.framed(&ptr, frame)?;
         match &*node {
             Node::Leaf(items) => {
                 let first = items.partition_point(|(k, _)| k < from);
                 Ok(items.iter().skip(first).all(|(k, v)| show(*k, v)))
             }
-            Node::Branch(_, kids) => {
-                for (_, ptr) in kids.iter().skip(child(kids, from)) {
-                    if !self.scan_in(*ptr, from, show, depth + 1)? {
+            Node::Branch(level, kids) => {
+                for (at, (_, ptr)) in kids.iter().enumerate().skip(child(kids, from)) {
+                    let frame = frame.child(*level, kids, at);
+                    if !self.scan_in(*ptr, from, show, &frame)? {
                         return Ok(false);
                     }
                 }
@@ -338,7 +342,7 @@ impl Tree {
                 return Ok(());
             }
             let node = self.in_memory(parent)?;
-            let Node::Branch(_, kids) = &*node else {
+            let Node::Branch(level, kids) = &*node else {
                 return Err(Error::Stopped);
             };
             // The pair of neighbours to join: with the one after, or with the one before.
@@ -357,19 +361,23 @@ impl Tree {
                 continue;
             };
             let (a, b) = (a.1, b.1);
+            let [in_left, in_right] =
+                [left, left + 1].map(|at| Frame::ROOT.child(*level, kids, at));
             // A neighbour that cannot be read is none: the tree is whole as it is.
-            let (Ok(left_node), Ok(right_node)) = (self.node(&a), self.node(&b)) else {
+            let (Ok(left_node), Ok(right_node)) =
+                (self.framed(&a, &in_left), self.framed(&b, &in_right))
+            else {
                 return Ok(());
             };
             if left_node.size() + right_node.size() - HEAD > crate::BLOCK {
                 return Ok(());
             }
             drop((left_node, right_node));
-            let Ok(a) = self.take(a) else {
+            let Ok(a) = self.take(a, &in_left) else {
                 return Ok(());
             };
             self.set_kid(parent, left, a)?;
-            let Ok(b) = self.take(b) else {
+            let Ok(b) = self.take(b, &in_right) else {
                 return Ok(());
             };
             let right = self.drop_changed(b).ok_or(Error::Stopped)?;

@@ -223,7 +223,8 @@ impl Volume {
             let ptr: Ptr = ptr.ok_or(Error::Malformed { block: 0 })?;
             let bits = self.tree.store.read(Purpose::Space, &ptr)?;
             let block = ptr.block;
-            if chunk >= self.tree.space.chunks() || !self.tree.space.load(chunk, &bits) {
+            let (space, high) = (&mut self.tree.space, self.root.high);
+            if chunk >= space.chunks() || !space.load(chunk, &bits, high) {
                 return Err(Error::Malformed { block });
             }
         }

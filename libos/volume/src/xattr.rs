@@ -44,9 +44,10 @@ impl Volume {
                 if ours {
                     bytes.extend_from_slice(value);
                 }
-                ours
+                ours && bytes.len() <= XATTR_MAX
             })?;
-        decode(&bytes).map_err(|_| Error::Malformed { block: 0 })
+        let whole = (bytes.len() <= XATTR_MAX).then_some(bytes).ok_or(Short);
+        (whole.and_then(|bytes| decode(&bytes))).map_err(|_| Error::Malformed { block: 0 })
     }
 
     fn put_xattrs(&mut self, ino: u64, attributes: &Attributes) -> Result<()> {

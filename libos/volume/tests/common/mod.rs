@@ -1,6 +1,8 @@
 //! What the tests of volumes share: a disk in memory, a platform that repeats itself, a model.
 #![allow(dead_code)]
 
+pub mod forge;
+pub mod hostile;
 pub mod model;
 
 use bastide_volume::{

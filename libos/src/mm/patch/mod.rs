@@ -85,6 +85,14 @@ impl Sites {
                 _ => None,
             })
     }
+
+    /// Where a call continues that would return to `rip`. Other code may have been here before:
+    /// the nearest record need not be the one.
+    fn continues(&self, rip: usize) -> Option<usize> {
+        let near = self.sites.range(rip.saturating_sub(JUMP)..rip);
+        near.into_iter()
+            .find_map(|(site, known)| known.continues(*site, rip))
+    }
 }
 
 fn read<const N: usize>(at: usize) -> Option<[u8; N]> {
@@ -247,10 +255,7 @@ fn make_stub(mm: &Mm, s: &mut Sites, site: usize, known: &mut Site, entry: u32) 
 pub fn continue_at(t: &Task, rip: u64) -> u64 {
     let mm = t.mm();
     let s = mm.sites.lock();
-    let before = s.sites.range(..rip as usize).next_back();
-    before
-        .and_then(|(site, known)| known.continues(*site, rip as usize))
-        .map_or(rip, |at| at as u64)
+    s.continues(rip as usize).map_or(rip, |at| at as u64)
 }
 
 /// The address that one in a stub stands for, for those who must not see the rewriting.
@@ -399,4 +404,31 @@ fn write_code(at: usize, bytes: &[u8]) -> Result<()> {
     };
     pal().protect(start, len, code).map_err(crate::host_error)?;
     written.map_err(|_| crate::Errno::EFAULT)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn records_of_code_that_is_gone_hide_nothing() {
+        // push $39; pop %rax; syscall; test %eax, %eax; js; ret
+        let mut code = [0x90u8; 64];
+        code[16..26].copy_from_slice(&[0x6a, 39, 0x58, 0x0f, 0x05, 0x85, 0xc0, 0x78, 1, 0xc3]);
+        let site = code.as_ptr() as usize + 19;
+        let window = Window::read(site).unwrap();
+        let known = Site {
+            window,
+            shape: window.shape(site, 39),
+            stub: site + 0x1000,
+            stage: Stage::Trapping(1),
+        };
+        let mut sites = Sites::default();
+        sites.sites.insert(site, known);
+        assert_eq!(sites.continues(site + 2), Some(known.stub + ENTER));
+        // There was a `syscall` two bytes further.
+        sites.sites.insert(site + 2, known);
+        assert_eq!(sites.continues(site + 4), Some(known.stub + ENTER + 2));
+        assert_eq!(sites.continues(site + 6), None);
+    }
 }

@@ -3,6 +3,7 @@
 
 mod errors;
 mod examples;
+mod image;
 mod left_behind;
 mod network;
 mod options;

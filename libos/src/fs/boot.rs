@@ -31,22 +31,7 @@ pub fn mount_all(config: &BootConfig) -> Result<()> {
 }
 
 fn mount_one(m: &boot::Mount) -> Result<()> {
-    let (fs, source): (Arc<dyn FileSystem>, &[u8]) = match m.source {
-        Source::Host { root } => (hostfs::new(root, m.read_only)?, b"host"),
-        Source::Tmpfs { size, mode } => (memory(size, mode), b"tmpfs"),
-        Source::Overlay { lower } => {
-            let lower = hostfs::new(lower, true)?;
-            (overlay::new(lower, memory(0, 0o755))?, b"overlay")
-        }
-        Source::Volume {
-            file,
-            ref key,
-            anchor,
-        } => (volume::new(file, key, anchor, m.read_only)?, b"volume"),
-        Source::Dev => (special(b"devtmpfs")?, b"dev"),
-        Source::Proc => (special(b"proc")?, b"proc"),
-        Source::Sys => (special(b"sysfs")?, b"sysfs"),
-    };
+    let (fs, source) = file_system(&m.source, m.read_only)?;
     let mut flags = RELATIME;
     if m.read_only {
         flags |= mount::RDONLY;
@@ -76,6 +61,35 @@ fn mount_one(m: &boot::Mount) -> Result<()> {
         }
     }
     Ok(())
+}
+
+/// The file system that is described, and what `/proc/mounts` calls its source.
+fn file_system(source: &Source, read_only: bool) -> Result<(Arc<dyn FileSystem>, &'static [u8])> {
+    Ok(match *source {
+        Source::Host { root } => (hostfs::new(root, read_only)?, b"host"),
+        Source::Tmpfs { size, mode } => (memory(size, mode), b"tmpfs"),
+        Source::Overlay {
+            ref lower,
+            ref upper,
+        } => {
+            let (lower, _) = file_system(lower, true)?;
+            let (upper, _) = file_system(upper, false)?;
+            (overlay::new(lower, upper)?, b"overlay")
+        }
+        Source::Volume {
+            file,
+            ref key,
+            anchor,
+        } => (volume::new(file, key, anchor, read_only)?, b"volume"),
+        Source::Image {
+            file,
+            ref key,
+            ref root_hash,
+        } => (volume::image(file, key, root_hash)?, b"image"),
+        Source::Dev => (special(b"devtmpfs")?, b"dev"),
+        Source::Proc => (special(b"proc")?, b"proc"),
+        Source::Sys => (special(b"sysfs")?, b"sysfs"),
+    })
 }
 
 /// A file system that the kernel itself makes up, by its name in `mount(2)`; ENODEV.

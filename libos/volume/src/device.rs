@@ -19,6 +19,10 @@ pub trait Device: Send + Sync {
     fn flush(&self) -> core::result::Result<(), DeviceError>;
     /// The file's length.
     fn len(&self) -> core::result::Result<u64, DeviceError>;
+    /// An image, whole or in the making: whoever reads knows by a hash that it is what was written.
+    fn is_image(&self) -> bool {
+        false
+    }
     /// The file holds nothing.
     fn is_empty(&self) -> core::result::Result<bool, DeviceError> {
         self.len().map(|n| n == 0)

@@ -49,6 +49,12 @@ pub enum Error {
     NotAVolume,
     /// A volume of a later format.
     Version { found: u32 },
+    /// The file has no image's first block.
+    NotAnImage,
+    /// The image is not the one that the root hash stands for.
+    RootHash,
+    /// A volume that needs no key, and so says nothing of who wrote it, where no hash does.
+    Public,
     /// The key opens neither copy of the header.
     WrongKey,
     /// The header opened, and neither root did.
@@ -69,18 +75,29 @@ pub enum Error {
     Random,
 }
 
-/// A host that could not do what it was asked.
+/// What a device could not do.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum DeviceError {
     /// It failed (EIO).
     Failed,
     /// It has no room for what was to be written (ENOSPC).
     Full,
+    /// A block of an image's file is not what the root hash stands for (EIO).
+    Altered { block: u64 },
 }
 
 impl From<DeviceError> for Error {
     fn from(e: DeviceError) -> Error {
-        Error::Device(e)
+        match e {
+            DeviceError::Failed | DeviceError::Full => Error::Device(e),
+            DeviceError::Altered { block } => Error::Damaged { block },
+        }
+    }
+}
+
+impl fmt::Display for DeviceError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        Error::from(*self).fmt(f)
     }
 }
 
@@ -100,7 +117,7 @@ impl fmt::Display for Error {
             Error::TooBig => f.write_str("the file would be too large"),
             Error::TooManyLinks => f.write_str("the file has too many names"),
             Error::NoAttribute => f.write_str("no such extended attribute"),
-            Error::Damaged { block } => write!(
+            Error::Damaged { block } | Error::Device(DeviceError::Altered { block }) => write!(
                 f,
                 "block {block} does not hold what was written to it: the file was altered or its \
                  disk is failing"
@@ -120,6 +137,14 @@ impl fmt::Display for Error {
                  until it is opened again",
             ),
             Error::NotAVolume => f.write_str("not a volume: the header is missing"),
+            Error::NotAnImage => f.write_str("not an image: its first block is missing"),
+            Error::RootHash => f.write_str(
+                "this is not the image that the root hash stands for: the file was altered or \
+                 replaced, or the hash is another image's",
+            ),
+            Error::Public => f.write_str(
+                "a volume without a key, outside of an image: anybody can have written it",
+            ),
             Error::Version { found } => write!(
                 f,
                 "a volume of format {found}, and this program knows format {} only",

@@ -32,7 +32,13 @@ pub enum Kdf {
         passes: u32,
         lanes: u32,
     },
+    /// There is nothing to keep: the key is [`PUBLIC`]. For images only, which a hash
+    /// authenticates.
+    Public,
 }
+
+/// The key of an image that anybody may read.
+pub const PUBLIC: [u8; 32] = [0; 32];
 
 /// A copy of the header.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -103,6 +109,7 @@ impl Header {
                 passes,
                 lanes,
             },
+            2 => Kdf::Public,
             _ => return Err(Error::Version { found }),
         };
         Ok(Header {
@@ -123,6 +130,7 @@ impl Header {
                 passes,
                 lanes,
             } => (1, memory, passes, lanes),
+            Kdf::Public => (2, 0, 0, 0),
         };
         w.bytes(&MAGIC)
             .u32(VERSION)

@@ -81,6 +81,11 @@ impl Root {
         FIRST + self.generation % 2
     }
 
+    /// The slot that the next root will have, where now an older one is.
+    pub fn other_slot(&self) -> u64 {
+        FIRST + (self.generation + 1) % 2
+    }
+
     /// Writes the record to its slot, without a flush; the tag that now stands for it.
     pub fn write(&self, device: &dyn Device, ring: &mut KeyRing) -> Result<Tag> {
         let mut record = self.encode();

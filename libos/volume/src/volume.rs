@@ -115,6 +115,8 @@ impl Volume {
         let blocks = size / BLOCK as u64;
         let mut space = Space::new(blocks, FIRST_FREE);
         let log_len = match blocks {
+            // Nobody will write to it.
+            _ if device.is_image() => 1,
             ..4096 => 16,
             4096..65536 => 64,
             _ => 256,
@@ -155,6 +157,11 @@ impl Volume {
     /// Opens a volume: at the last state that was made durable.
     pub fn open(device: Box<dyn Device>, key: &[u8; 32], mut options: Options) -> Result<Volume> {
         let copies = Header::copies(&*device)?;
+        if device.is_image() {
+            options.read_only = true;
+        } else if copies.iter().any(|h| h.kdf == Kdf::Public) {
+            return Err(Error::Public);
+        }
         let opened = (copies.iter()).find_map(|h| h.unwrap(key).map(|secret| (*h, secret)));
         let (header, secret) = opened.ok_or(Error::WrongKey)?;
         let mut ring = KeyRing::new(secret);
@@ -250,9 +257,16 @@ impl Volume {
     pub fn usage(&self) -> Usage {
         let space = &self.tree.space;
         let waiting = self.pages.len() as u64;
+        let (blocks, free) = match self.is_image() {
+            true => (self.root.high, 0),
+            false => (
+                space.total(),
+                (space.free_later()).saturating_sub(self.reserve() + waiting),
+            ),
+        };
         Usage {
-            blocks: space.total(),
-            free: (space.free_later()).saturating_sub(self.reserve() + waiting),
+            blocks,
+            free,
             inodes: self.root.inodes,
             generation: self.root.generation,
             time: self.root.time,
@@ -262,6 +276,11 @@ impl Volume {
     /// The tag of the root on disk: with the generation, it names one state of the volume.
     pub fn root_tag(&self) -> Tag {
         self.root_tag
+    }
+
+    /// It is in an image.
+    pub fn is_image(&self) -> bool {
+        self.tree.store.device.is_image()
     }
 
     /// It was opened for reading only.

@@ -1,7 +1,7 @@
 //! What the outer half tells the enclave at start.
 
 use crate::HostFd;
-use alloc::{string::String, vec::Vec};
+use alloc::{boxed::Box, string::String, vec::Vec};
 use serde::{Deserialize, Serialize};
 
 /// The whole configuration of one run: the manifest after every default and command-line option
@@ -69,9 +69,10 @@ pub enum Source {
         size: u64,
         mode: u32,
     },
-    /// Host directory below, in-memory changes above.
+    /// One tree below, which is only read, and the changes to it above.
     Overlay {
-        lower: HostFd,
+        lower: Box<Source>,
+        upper: Box<Source>,
     },
     /// A sealed volume in a host file, which the outer half opened, with the key that opens it.
     Volume {
@@ -80,9 +81,28 @@ pub enum Source {
         /// The file that remembers its newest state.
         anchor: Option<HostFd>,
     },
+    /// An image in a host file: a volume that is only read, all of which its root hash stands for.
+    Image {
+        file: HostFd,
+        key: [u8; 32],
+        root_hash: [u8; 32],
+    },
     Proc,
     Dev,
     Sys,
+}
+
+impl Source {
+    /// The host descriptors in it.
+    pub fn descriptors(&self) -> Vec<HostFd> {
+        match self {
+            Source::Host { root } => [*root].into(),
+            Source::Overlay { lower, upper } => [lower.descriptors(), upper.descriptors()].concat(),
+            Source::Volume { file, anchor, .. } => [*file].into_iter().chain(*anchor).collect(),
+            Source::Image { file, .. } => [*file].into(),
+            Source::Tmpfs { .. } | Source::Proc | Source::Dev | Source::Sys => Vec::new(),
+        }
+    }
 }
 
 /// A standard descriptor inherited from the launcher.

@@ -119,7 +119,16 @@ fn config(root: &Path) -> BootConfig {
         init: true,
         mounts: vec![
             mount("/", Source::Host { root: open() }),
-            mount("/ov", Source::Overlay { lower: open() }),
+            mount(
+                "/ov",
+                Source::Overlay {
+                    lower: Box::new(Source::Host { root: open() }),
+                    upper: Box::new(Source::Tmpfs {
+                        size: 0,
+                        mode: 0o755,
+                    }),
+                },
+            ),
             mount("/vol", sealed::source(&root.join("sealed"))),
             mount("/proc", Source::Proc),
             mount("/dev", Source::Dev),

@@ -63,43 +63,68 @@ pub fn config(manifest: &Manifest, options: &RunOptions) -> Result<BootConfig, F
 pub fn check_mounts(mounts: &[Mount]) -> Vec<Problem> {
     mounts
         .iter()
-        .filter_map(|mount| match &mount.kind {
-            MountKind::Host(path) | MountKind::Overlay(path) => {
-                open(path, mount.read_only, &mount.origin).err()
-            }
-            _ => None,
-        })
+        .flat_map(|mount| check_kind(&mount.kind, mount.read_only, &mount.origin))
         .collect()
 }
 
+fn check_kind(kind: &MountKind, read_only: bool, origin: &Origin) -> Vec<Problem> {
+    match kind {
+        MountKind::Host(path) => open(path, read_only, origin).err().into_iter().collect(),
+        MountKind::Overlay { lower, upper } => {
+            let mut problems = check_kind(lower, true, origin);
+            problems.extend(check_kind(upper, false, origin));
+            problems
+        }
+        _ => Vec::new(),
+    }
+}
+
 fn mount(mount: &Mount) -> Result<bastide_pal::boot::Mount, Problem> {
-    let root = |path| open(path, mount.read_only, &mount.origin).map(hand_over);
     Ok(bastide_pal::boot::Mount {
         target: mount.target.clone().into(),
-        source: match &mount.kind {
-            MountKind::Host(path) => Source::Host { root: root(path)? },
-            MountKind::Overlay(path) => Source::Overlay { lower: root(path)? },
-            MountKind::Tmpfs { size, mode } => Source::Tmpfs {
-                size: *size,
-                mode: *mode,
-            },
-            MountKind::Volume { file, key, anchor } => {
-                let opened = volume::for_run(file, key, anchor.as_deref(), mount.read_only);
-                let (file, key, anchor) = opened.map_err(|e| {
-                    let text = e.to_string();
-                    (mount.origin).problem(text.trim_start_matches("error: "))
-                })?;
-                Source::Volume {
-                    file: hand_over(file.into()),
-                    key,
-                    anchor: anchor.map(|file| hand_over(file.into())),
-                }
-            }
-            MountKind::Proc => Source::Proc,
-            MountKind::Dev => Source::Dev,
-            MountKind::Sys => Source::Sys,
-        },
+        source: source(&mount.kind, mount.read_only, &mount.origin)?,
         read_only: mount.read_only,
+    })
+}
+
+fn source(kind: &MountKind, read_only: bool, origin: &Origin) -> Result<Source, Problem> {
+    Ok(match kind {
+        MountKind::Host(path) => Source::Host {
+            root: open(path, read_only, origin).map(hand_over)?,
+        },
+        MountKind::Overlay { lower, upper } => Source::Overlay {
+            lower: Box::new(source(lower, true, origin)?),
+            upper: Box::new(source(upper, false, origin)?),
+        },
+        MountKind::Tmpfs { size, mode } => Source::Tmpfs {
+            size: *size,
+            mode: *mode,
+        },
+        MountKind::Volume { file, key, anchor } => {
+            let opened = volume::for_run(file, key, anchor.as_deref(), read_only);
+            let (file, key, anchor) = opened.map_err(|e| e.at(origin))?;
+            Source::Volume {
+                file: hand_over(file.into()),
+                key,
+                anchor: anchor.map(|file| hand_over(file.into())),
+            }
+        }
+        MountKind::Image {
+            file,
+            key,
+            root_hash,
+        } => {
+            let opened = volume::image_for_run(file, key.as_ref(), root_hash);
+            let (file, key) = opened.map_err(|e| e.at(origin))?;
+            Source::Image {
+                file: hand_over(file.into()),
+                key,
+                root_hash: *root_hash,
+            }
+        }
+        MountKind::Proc => Source::Proc,
+        MountKind::Dev => Source::Dev,
+        MountKind::Sys => Source::Sys,
     })
 }
 

@@ -64,6 +64,20 @@ impl Failure {
     pub fn new(message: impl std::fmt::Display) -> Self {
         Failure(format!("error: {message}"))
     }
+
+    /// The same, with the place that asked for it.
+    pub fn at(&self, origin: &bastide_manifest::Origin) -> bastide_manifest::Problem {
+        let text = self.0.trim_start_matches("error: ");
+        let (message, help) = match text.split_once("\n  = help: ") {
+            Some((message, help)) => (message, Some(help)),
+            None => (text, None),
+        };
+        let problem = origin.problem(message);
+        match help {
+            Some(help) => problem.help(help),
+            None => problem,
+        }
+    }
 }
 
 impl std::fmt::Display for Failure {

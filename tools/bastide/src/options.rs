@@ -90,7 +90,7 @@ fn whole_host() -> Result<Manifest, Failure> {
     })?;
     let mut mounts = Vec::new();
     for (target, kind) in [
-        ("/", MountKind::Overlay("/".into())),
+        ("/", MountKind::over_host("/".into())),
         ("/proc", MountKind::Proc),
         ("/dev", MountKind::Dev),
         ("/sys", MountKind::Sys),
@@ -158,7 +158,7 @@ fn parse_mount(text: &str) -> Result<Mount, Problem> {
     Ok(Mount {
         target,
         kind: match mode {
-            "overlay" => MountKind::Overlay(source.into()),
+            "overlay" => MountKind::over_host(source.into()),
             _ => MountKind::Host(source.into()),
         },
         read_only: mode == "ro",
@@ -202,7 +202,7 @@ mod tests {
         assert_eq!(found.kind, MountKind::Host("/a:b".into()));
         assert!(found.read_only);
         assert!(!mount(".:/work:rw").read_only);
-        assert_eq!(mount("/:/:overlay").kind, MountKind::Overlay("/".into()));
+        assert_eq!(mount("/:/:overlay").kind, MountKind::over_host("/".into()));
         let tmp = MountKind::Tmpfs {
             size: 1 << 20,
             mode: 0o1777,

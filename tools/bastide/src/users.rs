@@ -69,11 +69,15 @@ fn read(mounts: &[Mount], path: &str) -> String {
     let Some((mount, rest)) = mounts::find(mounts, path) else {
         return String::new();
     };
-    let bytes = match &mount.kind {
-        MountKind::Host(root) | MountKind::Overlay(root) => std::fs::read(root.join(rest)),
-        _ => return String::new(),
-    };
-    String::from_utf8_lossy(&bytes.unwrap_or_default()).into_owned()
+    String::from_utf8_lossy(&contents(&mount.kind, rest)).into_owned()
+}
+
+fn contents(kind: &MountKind, path: &str) -> Vec<u8> {
+    match kind {
+        MountKind::Host(root) => std::fs::read(root.join(path)).unwrap_or_default(),
+        MountKind::Overlay { lower, .. } => contents(lower, path),
+        _ => Vec::new(),
+    }
 }
 
 #[cfg(test)]
@@ -92,7 +96,7 @@ mod tests {
         std::fs::write(dir.join("etc/group"), "staff:x:50:bob,ann\nann:x:1001:\n").unwrap();
         let mounts = [Mount {
             target: "/".into(),
-            kind: MountKind::Overlay(dir.clone()),
+            kind: MountKind::over_host(dir.clone()),
             read_only: false,
             origin: Origin::Default,
         }];

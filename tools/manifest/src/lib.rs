@@ -8,6 +8,7 @@
 //! reported later through the same [`Origin`], so that it points at the same line.
 
 mod limits;
+mod mount;
 pub mod mounts;
 mod network;
 mod origin;
@@ -17,9 +18,10 @@ mod size;
 mod user;
 
 pub use limits::{Limit, RESOURCES, resource};
+pub use mount::{Mount, MountKind, VolumeKey, parse_hash, parse_hex, parse_target};
 pub use network::{Host, Network, Peer, Port, parse_peer, parse_publish};
 pub use origin::{Origin, Problem, SourceFile};
-pub use schema::{Env, LOG_LEVELS, Manifest, Mount, MountKind, VolumeKey, parse_target};
+pub use schema::{Env, LOG_LEVELS, Manifest};
 pub use size::parse_size;
 pub use user::{Id, User};
 

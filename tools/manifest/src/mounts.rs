@@ -1,7 +1,7 @@
 //! Which mounts there are in the end, and in which order.
 
+use crate::mount::{Mount, MountKind};
 use crate::origin::Origin;
-use crate::schema::{Mount, MountKind};
 
 /// Adds the mounts that every Linux program expects, where the manifest says nothing else: an
 /// empty root, `/proc`, `/dev`, `/sys`, and `/tmp` in memory.

@@ -220,6 +220,7 @@ impl<'a> Reader<'a> {
             let origin = self.sink.origin(key.span(), &self.name(name));
             let mut known = self.known.clone();
             known.sort_unstable();
+            known.dedup();
             let help = match nearest(name, &known) {
                 Some(near) => format!("did you mean `{near}`?"),
                 None => format!("the keys here are: {}", known.join(", ")),

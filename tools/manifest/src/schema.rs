@@ -1,13 +1,13 @@
 //! The manifest's keys.
 
 use crate::limits::{self, Limit};
+use crate::mount::{Mount, mount, parse_target};
 use crate::mounts;
 use crate::network::{self, Network};
 use crate::origin::{Origin, Problem, SourceFile};
 use crate::reader::{Entry, Reader, Sink, nearest, string};
-use crate::size::size;
 use crate::user::User;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::rc::Rc;
 use toml::de::DeTable;
 
@@ -48,50 +48,6 @@ impl Env {
             None => name == pass,
         })
     }
-}
-
-/// One mount.
-#[derive(Clone, Debug)]
-pub struct Mount {
-    /// An absolute path without `.`, `..` or a slash at its end.
-    pub target: String,
-    pub kind: MountKind,
-    pub read_only: bool,
-    /// What to point at if the mount fails.
-    pub origin: Origin,
-}
-
-/// What is mounted.
-#[derive(Clone, PartialEq, Eq, Debug)]
-pub enum MountKind {
-    /// A directory or file of the host.
-    Host(PathBuf),
-    /// A directory of the host below, changes in memory above.
-    Overlay(PathBuf),
-    /// Files in memory; `size` 0 is no limit.
-    Tmpfs {
-        size: u64,
-        mode: u32,
-    },
-    /// A sealed volume in a file of the host.
-    Volume {
-        file: PathBuf,
-        key: VolumeKey,
-        /// Remembers the volume's newest state.
-        anchor: Option<PathBuf>,
-    },
-    Proc,
-    Dev,
-    Sys,
-}
-
-/// Where a volume's key is.
-#[derive(Clone, PartialEq, Eq, Debug)]
-pub enum VolumeKey {
-    /// 32 bytes in a file of the host.
-    File(PathBuf),
-    /// 64 hexadecimal digits in a variable of the caller's environment.
-    Env(String),
 }
 
 impl Manifest {
@@ -262,140 +218,6 @@ fn env(mut table: Reader<'_>) -> Env {
     }
     table.finish();
     Env { pass, set }
-}
-
-fn mount(mut table: Reader<'_>, origin: Origin, base: &Path) -> Option<Mount> {
-    let has = |table: &mut Reader<'_>, key| table.get(key).map(|entry| entry.origin);
-    let target_given = has(&mut table, "target").is_some();
-    let target = table.with("target", |value| parse_target(&string(value)?));
-    let kind = table.string("type");
-    let source = table.string("source");
-    let read_only = table.bool("read_only");
-    let size_origin = has(&mut table, "size");
-    let size = table.with("size", size);
-    let mode_origin = has(&mut table, "mode");
-    let mode = table.with("mode", |value| {
-        match string(value).map(|text| u32::from_str_radix(&text, 8)) {
-            Ok(Ok(mode)) if mode <= 0o7777 => Ok(mode),
-            _ => Err("expected an octal string such as \"0755\"".into()),
-        }
-    });
-
-    let key_file = table.string("key_file");
-    let key_env = table.string("key_env");
-    let anchor = table.string("anchor");
-
-    if !target_given && !table.misspelt("target") {
-        table.note(
-            origin
-                .problem("a mount needs a `target`")
-                .help("the absolute path inside the enclave, for example: target = \"/data\""),
-        );
-    }
-    let (kind_name, kind_origin) = kind.unwrap_or_else(|| ("host".into(), origin.clone()));
-    let needs_source = match kind_name.as_str() {
-        "host" | "overlay" | "volume" => true,
-        "tmpfs" => false,
-        other => {
-            let help = match nearest(other, &["host", "tmpfs", "overlay", "volume"]) {
-                Some(near) => format!("did you mean `{near}`?"),
-                None => "the types are: host, tmpfs, overlay, volume".into(),
-            };
-            table.note(
-                kind_origin
-                    .problem(format!("unknown mount type `{other}`"))
-                    .help(help),
-            );
-            table.finish();
-            return None;
-        }
-    };
-    match (&source, needs_source) {
-        (None, true) if has(&mut table, "source").is_none() && !table.misspelt("source") => table
-            .note(
-                origin
-                    .problem(format!("a mount of type `{kind_name}` needs a `source`"))
-                    .help("the path on the host, relative to the manifest, or type = \"tmpfs\""),
-            ),
-        (Some((_, at)), false) => {
-            table.note(at.problem("a tmpfs has no `source`").help("remove it"));
-        }
-        _ => {}
-    }
-    if kind_name != "tmpfs" {
-        for (key, at) in [("size", size_origin), ("mode", mode_origin)] {
-            if let Some(at) = at {
-                table.note(at.problem(format!("`{key}` is for mounts of type `tmpfs`")));
-            }
-        }
-    }
-    if kind_name == "volume" {
-        if key_file.is_some() == key_env.is_some() {
-            table.note(
-                kind_origin
-                    .problem("a volume needs one key")
-                    .help("write key_file = \"FILE\" (32 bytes) or key_env = \"NAME\""),
-            );
-        }
-    } else {
-        for (key, entry) in [
-            ("key_file", &key_file),
-            ("key_env", &key_env),
-            ("anchor", &anchor),
-        ] {
-            if let Some((_, at)) = entry {
-                table.note(at.problem(format!("`{key}` is for mounts of type `volume`")));
-            }
-        }
-    }
-    table.finish();
-
-    let path = |source: &str| base.join(source);
-    let (source, source_origin) = match source {
-        Some((source, origin)) => (path(&source), origin),
-        None => (PathBuf::new(), origin),
-    };
-    let kind = match kind_name.as_str() {
-        "host" => MountKind::Host(source),
-        "overlay" => MountKind::Overlay(source),
-        "volume" => MountKind::Volume {
-            file: source,
-            key: match (key_file, key_env) {
-                (Some((file, _)), _) => VolumeKey::File(path(&file)),
-                (None, Some((name, _))) => VolumeKey::Env(name),
-                (None, None) => return None,
-            },
-            anchor: anchor.map(|(file, _)| path(&file)),
-        },
-        _ => MountKind::Tmpfs {
-            size: size.map_or(0, |(size, _)| size),
-            mode: mode.map_or(0o755, |(mode, _)| mode),
-        },
-    };
-    // A hole in the wall is as small as it can be unless more is asked for.
-    let read_only = read_only.unwrap_or(matches!(kind, MountKind::Host(_)));
-    Some(Mount {
-        target: target?.0,
-        kind,
-        read_only,
-        origin: source_origin,
-    })
-}
-
-/// An absolute path without `.` and `..`, slashes folded.
-pub fn parse_target(text: &str) -> Result<String, String> {
-    if !text.starts_with('/') {
-        return Err(format!("`{text}` is not an absolute path"));
-    }
-    let mut path = String::new();
-    for part in text.split('/').filter(|part| !part.is_empty()) {
-        if part == "." || part == ".." {
-            return Err(format!("`{text}` must not contain `{part}`"));
-        }
-        path.push('/');
-        path.push_str(part);
-    }
-    Ok(if path.is_empty() { "/".into() } else { path })
 }
 
 fn parse_hostname(name: String) -> Result<String, String> {

@@ -61,7 +61,7 @@ fn a_full_manifest() {
         let mut mounts = manifest.mounts.iter();
         mounts.find(|mount| mount.target == target).unwrap()
     };
-    assert_eq!(mount("/").kind, MountKind::Overlay("dir/rootfs".into()));
+    assert_eq!(mount("/").kind, MountKind::over_host("dir/rootfs".into()));
     assert!(!mount("/data").read_only);
     let tmp = MountKind::Tmpfs {
         size: 64 << 20,
@@ -71,6 +71,31 @@ fn a_full_manifest() {
     assert_eq!(mount("/proc").kind, MountKind::Proc);
     assert_eq!(manifest.limits[0].soft, 8 << 20);
     assert_eq!(manifest.limits[0].hard, u64::MAX);
+}
+
+#[test]
+fn an_overlay_of_an_image_and_memory() {
+    let hash = "0f".repeat(32);
+    let text = format!(
+        "program = \"a\"\n[[mount]]\ntarget = \"/\"\ntype = \"overlay\"\n\
+         lower = {{ type = \"image\", source = \"i\", root_hash = \"{hash}\" }}\n\
+         upper = {{ size = \"1M\" }}\n"
+    );
+    let manifest = parse(&text).unwrap();
+    let found = manifest.mounts.iter().find(|m| m.target == "/").unwrap();
+    assert!(!found.read_only);
+    let overlay = MountKind::Overlay {
+        lower: Box::new(MountKind::Image {
+            file: "dir/i".into(),
+            key: None,
+            root_hash: [15; 32],
+        }),
+        upper: Box::new(MountKind::Tmpfs {
+            size: 1 << 20,
+            mode: 0o755,
+        }),
+    };
+    assert_eq!(found.kind, overlay);
 }
 
 #[test]
@@ -127,6 +152,38 @@ fn wrong_values() {
         (
             "[[mount]]\ntarget = \"/a\"\nsource = \"b\"\n[[mount]]\ntarget = \"/a/\"\nsource = \"c\"",
             "mounted twice",
+        ),
+        (
+            "[[mount]]\ntarget = \"/a\"\ntype = \"volume\"\nsource = \"b\"",
+            "a volume needs one key",
+        ),
+        (
+            "[[mount]]\ntarget = \"/a\"\ntype = \"volume\"\nsource = \"b\"\nkey_env = \"A\"\npassphrase = true",
+            "here are two",
+        ),
+        (
+            "[[mount]]\ntarget = \"/a\"\ntype = \"volume\"\nsource = \"b\"\npassphrase = false",
+            "`passphrase` is true, or left out",
+        ),
+        (
+            "[[mount]]\ntarget = \"/a\"\ntype = \"image\"\nsource = \"b\"",
+            "needs its `root_hash`",
+        ),
+        (
+            "[[mount]]\ntarget = \"/a\"\ntype = \"overlay\"",
+            "type `overlay` needs a `source`",
+        ),
+        (
+            "[[mount]]\ntarget = \"/a\"\ntype = \"overlay\"\nlower = { type = \"tmpfs\" }",
+            "unknown mount type `tmpfs`",
+        ),
+        (
+            "[[mount]]\ntarget = \"/a\"\ntype = \"overlay\"\nsource = \"b\"\nlower = { source = \"c\" }",
+            "not both",
+        ),
+        (
+            "[[mount]]\ntarget = \"/a\"\ntype = \"overlay\"\nsource = \"b\"\nupper = { sise = 3 }",
+            "key `mount[0].upper.sise`",
         ),
         ("[network]\npublish = [\"x\"]", "key `network.publish[0]`"),
         ("[limits]\nnofile = [2, 1]", "soft limit is above"),

@@ -23,7 +23,7 @@ use alloc::vec;
 use alloc::vec::Vec;
 use bastide_base::sync::{Mutex, Once};
 use bastide_pal::HostFd;
-use bastide_volume::{BLOCK, DeviceError, Error, Options, ROOT, Volume};
+use bastide_volume::{BLOCK, DeviceError, Error, Image, Options, ROOT, Volume};
 use core::sync::atomic::{AtomicU64, Ordering};
 use device::{AnchorFile, Enclave, HostFile};
 
@@ -54,7 +54,7 @@ pub struct VolumeFs {
     root: Arc<Node>,
 }
 
-/// Opens the volume in a host file. What is wrong is logged, for the person who started us.
+/// Opens the volume in a host file.
 pub fn new(
     file: HostFd,
     key: &[u8; 32],
@@ -67,7 +67,21 @@ pub fn new(
         ..Options::new(Box::new(Enclave))
     };
     let device = Box::new(HostFile(HostHandle(file)));
-    let volume = Volume::open(device, key, options).map_err(|e| {
+    mounted(Volume::open(device, key, options))
+}
+
+/// Opens the image in a host file, if it is the one that the root hash stands for.
+pub fn image(file: HostFd, key: &[u8; 32], root_hash: &[u8; 32]) -> Result<Arc<VolumeFs>> {
+    let device = Box::new(HostFile(HostHandle(file)));
+    let options = Options::new(Box::new(Enclave));
+    let volume = Image::open(device, Some(root_hash))
+        .and_then(|image| Volume::open(Box::new(image), key, options));
+    mounted(volume)
+}
+
+/// The file system. What is wrong is logged, for the person who started us.
+fn mounted(opened: bastide_volume::Result<Volume>) -> Result<Arc<VolumeFs>> {
+    let volume = opened.map_err(|e| {
         let line = alloc::format!("bastide: cannot open the volume: {e}\n");
         pal().log(line.as_bytes());
         errno(e)

@@ -343,17 +343,8 @@ unsafe fn forget_rseq() {
 fn named(config: &BootConfig) -> Vec<i32> {
     let mut fds: Vec<i32> = config.stdio.iter().flatten().map(|s| s.fd.0).collect();
     fds.extend(config.terminal.iter().chain(&config.trace).map(|f| f.0));
-    for m in &config.mounts {
-        match m.source {
-            bastide_pal::boot::Source::Host { root } => fds.push(root.0),
-            bastide_pal::boot::Source::Overlay { lower } => fds.push(lower.0),
-            bastide_pal::boot::Source::Volume { file, anchor, .. } => {
-                fds.push(file.0);
-                fds.extend(anchor.map(|fd| fd.0));
-            }
-            _ => {}
-        }
-    }
+    let mounted = config.mounts.iter().flat_map(|m| m.source.descriptors());
+    fds.extend(mounted.map(|fd| fd.0));
     fds
 }
 

@@ -15,6 +15,7 @@ Examples:
   bastide volume import data.vol ./site --key-file key
   bastide volume ls data.vol / -l --key-file key
   bastide volume fsck data.vol --key-file key
+  bastide volume seal debian.img ./rootfs --public
 ")]
 pub enum VolumeVerb {
     /// Makes an empty volume
@@ -86,6 +87,26 @@ pub enum VolumeVerb {
         #[arg(default_value = "/")]
         path: PathBuf,
     },
+    /// Makes an image of a host directory: a volume that is only read. Prints its root hash
+    ///
+    /// The root hash stands for all that is in the image, whoever has the key. It belongs into the
+    /// manifest that mounts the image, which refuses any other.
+    #[command(after_help = "\
+Examples:
+  bastide volume seal debian.img ./rootfs --public
+  bastide volume seal model.img ./model --key-file key
+")]
+    Seal {
+        /// The file for the image, which is made
+        image: PathBuf,
+        /// On the host
+        dir: PathBuf,
+        #[command(flatten)]
+        key: KeyArgs,
+        /// Encrypts it with no secret: anybody can read it, and nobody change it
+        #[arg(long, group = "key")]
+        public: bool,
+    },
     /// Checks every block, and that all that is said twice agrees
     Fsck {
         #[command(flatten)]
@@ -109,6 +130,20 @@ pub struct Access {
     /// The file that holds the volume
     #[arg(value_name = "VOLUME")]
     pub volume: PathBuf,
+    #[command(flatten)]
+    pub key: KeyArgs,
+    /// Remembers the volume's newest state in this file, and refuses an older one. Keep it where
+    /// who can replace the volume cannot replace it too
+    #[arg(long, value_name = "FILE")]
+    pub anchor: Option<PathBuf>,
+    /// Refuses an image that is not the one with this root hash
+    #[arg(long, value_name = "HASH", value_parser = bastide_manifest::parse_hash)]
+    pub root_hash: Option<[u8; 32]>,
+}
+
+/// Where a key is.
+#[derive(Args, Debug)]
+pub struct KeyArgs {
     /// Reads the key, 32 bytes, from this file
     #[arg(long, value_name = "FILE", group = "key")]
     pub key_file: Option<PathBuf>,
@@ -118,10 +153,6 @@ pub struct Access {
     /// Derives the key from a passphrase, asked for or read from standard input
     #[arg(long, group = "key")]
     pub passphrase: bool,
-    /// Remembers the volume's newest state in this file, and refuses an older one. Keep it where
-    /// who can replace the volume cannot replace it too
-    #[arg(long, value_name = "FILE")]
-    pub anchor: Option<PathBuf>,
 }
 
 /// The key that a volume shall have.

@@ -11,8 +11,8 @@ use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 
-/// Copies the contents of `dir` into the directory `target` of the volume.
-pub fn import(volume: &mut Volume, dir: &Path, target: &Path) -> Result<(), Failure> {
+/// Copies the contents of `dir` into the directory `target` of the volume; how many files it was.
+pub fn import(volume: &mut Volume, dir: &Path, target: &Path) -> Result<u64, Failure> {
     let to = path::find(volume, target)?;
     let bar = progress("importing", 0, "{bytes}/{total_bytes}");
     let mut import = Import {
@@ -27,8 +27,7 @@ pub fn import(volume: &mut Volume, dir: &Path, target: &Path) -> Result<(), Fail
     let done = import.volume.commit();
     done.map_err(|e| CopyError::from(e).of(dir.display()))?;
     import.bar.finish_and_clear();
-    println!("{} files imported", import.files);
-    Ok(())
+    Ok(import.files)
 }
 
 struct Import<'a> {

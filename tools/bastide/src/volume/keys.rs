@@ -1,13 +1,15 @@
 //! Where keys come from.
 
-use super::cli::{Access, NewKey};
+use super::cli::{KeyArgs, NewKey};
 use crate::Failure;
 use argon2::{Algorithm, Argon2, Params, Version};
-use bastide_manifest::VolumeKey;
-use bastide_volume::{Kdf, Key32};
+use bastide_manifest::{VolumeKey, parse_hex};
+use bastide_volume::{Kdf, Key32, PUBLIC};
 use rustix::termios::{LocalModes, OptionalActions, tcgetattr, tcsetattr};
-use std::io::{BufRead, IsTerminal, Write};
+use std::io::{IsTerminal, Write};
+use std::os::fd::AsFd;
 use std::path::{Path, PathBuf};
+use zeroize::Zeroizing;
 
 /// What a passphrase costs by default: about half a second, and 64 MiB.
 const COST: Kdf = Kdf::Argon2id {
@@ -33,8 +35,10 @@ struct File(PathBuf);
 struct Env(String);
 /// What a person types.
 struct Passphrase;
+/// No secret at all: for images that anybody may read.
+pub struct Public;
 
-impl Access {
+impl KeyArgs {
     /// The source that was named, if one was.
     pub fn key(&self) -> Option<Box<dyn KeySource>> {
         source(&self.key_file, &self.key_env, self.passphrase)
@@ -42,10 +46,13 @@ impl Access {
 
     /// The source that was named.
     pub fn needed_key(&self) -> Result<Box<dyn KeySource>, Failure> {
-        self.key().ok_or_else(|| {
-            Failure::new("no key\n  = help: give --key-file FILE, --key-env NAME or --passphrase")
-        })
+        self.key().ok_or_else(no_key)
     }
+}
+
+/// A key is needed, and none was given.
+pub fn no_key() -> Failure {
+    Failure::new("no key\n  = help: give --key-file FILE, --key-env NAME or --passphrase")
 }
 
 impl NewKey {
@@ -60,6 +67,7 @@ pub fn of_manifest(key: &VolumeKey) -> Box<dyn KeySource> {
     match key {
         VolumeKey::File(path) => Box::new(File(path.clone())),
         VolumeKey::Env(name) => Box::new(Env(name.clone())),
+        VolumeKey::Passphrase => Box::new(Passphrase),
     }
 }
 
@@ -81,7 +89,11 @@ fn as_it_is(kdf: Kdf) -> Result<(), Failure> {
     match kdf {
         Kdf::Key => Ok(()),
         Kdf::Argon2id { .. } => Err(Failure::new(
-            "this volume is opened by a passphrase\n  = help: give --passphrase",
+            "this volume is opened by a passphrase\n  = help: give --passphrase (in a manifest, \
+             passphrase = true)",
+        )),
+        Kdf::Public => Err(Failure::new(
+            "this image is for anybody to read: it has no key\n  = help: give none",
         )),
     }
 }
@@ -120,26 +132,12 @@ impl KeySource for Env {
         let name = &self.0;
         let text = std::env::var(name)
             .map_err(|_| Failure::new(format!("the environment variable {name} is not set")))?;
-        hex(&text).map(Key32::new).ok_or_else(|| {
+        parse_hex(&text).map(Key32::new).ok_or_else(|| {
             Failure::new(format!(
                 "the environment variable {name} does not hold 64 hexadecimal digits"
             ))
         })
     }
-}
-
-/// `2 N` hexadecimal digits.
-fn hex<const N: usize>(text: &str) -> Option<[u8; N]> {
-    let text = text.trim().as_bytes();
-    if text.len() != 2 * N {
-        return None;
-    }
-    let mut out = [0; N];
-    for (byte, pair) in out.iter_mut().zip(text.chunks(2)) {
-        let mut digits = pair.iter().map(|c| char::from(*c).to_digit(16));
-        *byte = (digits.next()?? << 4 | digits.next()??) as u8;
-    }
-    Some(out)
 }
 
 impl KeySource for Passphrase {
@@ -154,6 +152,7 @@ impl KeySource for Passphrase {
             lanes,
         } = kdf
         else {
+            as_it_is(kdf)?;
             let text = "this volume is opened by a key, not by a passphrase\n  = help: give \
                         --key-file FILE or --key-env NAME";
             return Err(Failure::new(text));
@@ -182,8 +181,21 @@ impl KeySource for Passphrase {
     }
 }
 
+impl KeySource for Public {
+    fn kdf(&self) -> Kdf {
+        Kdf::Public
+    }
+
+    fn key(&self, kdf: Kdf, _: &[u8; 32], _: bool) -> Result<Key32, Failure> {
+        match kdf {
+            Kdf::Public => Ok(Key32::new(PUBLIC)),
+            _ => Err(no_key()),
+        }
+    }
+}
+
 /// Asks for a line, without showing what is typed. Without a terminal, reads one.
-fn ask(prompt: &str) -> Result<String, Failure> {
+fn ask(prompt: &str) -> Result<Zeroizing<String>, Failure> {
     let stdin = std::io::stdin();
     let silent = stdin.is_terminal().then(|| {
         let _ = write!(std::io::stderr(), "{prompt}");
@@ -194,12 +206,34 @@ fn ask(prompt: &str) -> Result<String, Failure> {
         quiet.local_modes.remove(LocalModes::ECHO);
         let _ = tcsetattr(&stdin, OptionalActions::Flush, &quiet);
     }
-    let mut line = String::new();
-    let read = stdin.lock().read_line(&mut line);
+    let line = read_line(&stdin);
     if let Some(Some(was)) = &silent {
         let _ = tcsetattr(&stdin, OptionalActions::Flush, was);
         let _ = writeln!(std::io::stderr());
     }
-    read.map_err(|e| Failure::new(format!("cannot read the passphrase: {e}")))?;
-    Ok(line.trim_end_matches(['\r', '\n']).to_owned())
+    let line = line.map_err(|e| Failure::new(format!("cannot read the passphrase: {e}")))?;
+    match std::str::from_utf8(&line) {
+        Ok(text) => Ok(Zeroizing::new(text.to_owned())),
+        Err(_) => Err(Failure::new("the passphrase is not text in UTF-8")),
+    }
+}
+
+/// A line, and not a byte of what follows it: that is the program's.
+fn read_line(from: impl AsFd) -> rustix::io::Result<Zeroizing<Vec<u8>>> {
+    // As long as a terminal's line, and so never moved.
+    let mut line = Zeroizing::new(Vec::with_capacity(4096));
+    let mut byte = [0];
+    while line.len() < line.capacity() {
+        match rustix::io::read(&from, &mut byte) {
+            Ok(0) => break,
+            Ok(_) if byte == *b"\n" => break,
+            Ok(_) => line.extend_from_slice(&byte),
+            Err(rustix::io::Errno::INTR) => {}
+            Err(e) => return Err(e),
+        }
+    }
+    if line.last() == Some(&b'\r') {
+        line.pop();
+    }
+    Ok(line)
 }

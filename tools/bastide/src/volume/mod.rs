@@ -7,11 +7,13 @@ mod host;
 mod import;
 mod keys;
 mod path;
+mod seal;
 mod show;
 
 use crate::{Failure, say};
 use bastide_manifest::VolumeKey;
-use bastide_volume::{Error, Header, Kdf, Key32, Options, Volume, new_salt};
+use bastide_volume::image::Hash;
+use bastide_volume::{Device, Error, Header, Image, Kdf, Key32, Options, Volume, new_salt};
 use cli::{Access, NewKey, VolumeVerb};
 use host::{AnchorFile, Host, HostFile};
 use indicatif::{ProgressBar, ProgressStyle};
@@ -40,11 +42,18 @@ pub fn volume(verb: &VolumeVerb) -> Result<ExitCode, Failure> {
             target,
         } => copy::get(&mut open(access, true)?, path, target)?,
         VolumeVerb::Import { access, dir, path } => {
-            import::import(&mut open(access, false)?, dir, path)?;
+            let files = import::import(&mut open(access, false)?, dir, path)?;
+            println!("{files} files imported");
         }
         VolumeVerb::Export { access, dir, path } => {
             export::export(&mut open(access, true)?, dir, path)?;
         }
+        VolumeVerb::Seal {
+            image,
+            dir,
+            key,
+            public,
+        } => seal::seal(image, dir, key, *public)?,
         VolumeVerb::Fsck { access } => return fsck(access),
         VolumeVerb::Rekey { access, new } => rekey(access, new)?,
     }
@@ -84,11 +93,50 @@ fn open_file(path: &Path, read_only: bool) -> Result<File, Failure> {
     }
 }
 
-/// The key that opens what is in a volume's file.
-fn key_for(path: &Path, device: &HostFile, source: &dyn KeySource) -> Result<Key32, Failure> {
+/// What a file holds a volume in, and the root hash if that is an image.
+fn device(access: &Access, read_only: bool) -> Result<(Box<dyn Device>, Option<Hash>), Failure> {
+    let path = &access.volume;
+    let file = HostFile(open_file(path, read_only)?);
+    let shown = path.display();
+    if !Image::is_one(&file) {
+        return match access.root_hash {
+            Some(_) => Err(Failure::new(format!(
+                "{shown} is not an image, and so has no root hash\n  = help: leave --root-hash out"
+            ))),
+            None => Ok((Box::new(file), None)),
+        };
+    }
+    if !read_only {
+        return Err(Failure::new(format!(
+            "{shown} is an image, which nobody can change\n  = help: export it, and seal the \
+             changed directory"
+        )));
+    }
+    if access.anchor.is_some() {
+        return Err(Failure::new(format!(
+            "{shown} is an image, which has no newer state\n  = help: give --root-hash instead of \
+             --anchor"
+        )));
+    }
+    let image = open_image(path, file, access.root_hash.as_ref())?;
+    let hash = image.root_hash();
+    Ok((Box::new(image), Some(hash)))
+}
+
+fn open_image(path: &Path, file: HostFile, root_hash: Option<&Hash>) -> Result<Image, Failure> {
+    Image::open(Box::new(file), root_hash).map_err(|e| wrong(path.display(), e))
+}
+
+/// The key that opens a volume or an image.
+fn key_for(
+    path: &Path,
+    device: &dyn Device,
+    source: Option<&dyn KeySource>,
+) -> Result<Key32, Failure> {
     let failed = |e| wrong(path.display(), e);
     let copies = Header::copies(device).map_err(failed)?;
     let header = copies.first().ok_or_else(|| failed(Error::NotAVolume))?;
+    let source = source.unwrap_or(&keys::Public);
     let key = source.key(header.kdf, &header.salt, false)?;
     // After a change of the key that was cut short, the copies want different ones.
     match copies.iter().any(|h| h.unwrap(&key).is_some()) {
@@ -105,7 +153,13 @@ pub fn for_run(
     read_only: bool,
 ) -> Result<(File, [u8; 32], Option<File>), Failure> {
     let device = HostFile(open_file(path, read_only)?);
-    let key = key_for(path, &device, &*keys::of_manifest(key))?;
+    if Image::is_one(&device) {
+        return Err(Failure::new(format!(
+            "{} is an image\n  = help: mount it as one: type = \"image\", with its root_hash",
+            path.display()
+        )));
+    }
+    let key = key_for(path, &device, Some(&*keys::of_manifest(key)))?;
     let anchor = anchor
         .map(|path| {
             let mut options = OpenOptions::new();
@@ -117,27 +171,49 @@ pub fn for_run(
     Ok((device.0, *key, anchor))
 }
 
-/// Opens a volume.
-fn open(access: &Access, read_only: bool) -> Result<Volume, Failure> {
-    let source = access.needed_key()?;
-    let path = access.volume.display();
-    let device = HostFile(open_file(&access.volume, read_only)?);
-    let key = key_for(&access.volume, &device, &*source)?;
-    Volume::open(Box::new(device), &key, options(access, read_only)).map_err(|e| wrong(path, e))
+/// Opens what a run mounts: the image's file, and its key.
+pub fn image_for_run(
+    path: &Path,
+    key: Option<&VolumeKey>,
+    root_hash: &Hash,
+) -> Result<(File, [u8; 32]), Failure> {
+    let file = open_file(path, true)?;
+    let again = file
+        .try_clone()
+        .map_err(|e| Failure::new(format!("cannot open {}: {e}", path.display())))?;
+    let image = open_image(path, HostFile(again), Some(root_hash))?;
+    let source = key.map(keys::of_manifest);
+    let key = key_for(path, &image, source.as_deref())?;
+    Ok((file, *key))
 }
 
-fn create(access: &Access, size: u64) -> Result<(), Failure> {
-    let source = access.needed_key()?;
+/// Opens a volume, or an image.
+fn open(access: &Access, read_only: bool) -> Result<Volume, Failure> {
+    let (device, root_hash) = device(access, read_only)?;
+    if root_hash.is_some() && access.root_hash.is_none() {
+        say(UNCHECKED);
+    }
+    opened(access, device, read_only)
+}
+
+const UNCHECKED: &str = "note: without --root-hash this may be another image than you think";
+
+fn opened(access: &Access, device: Box<dyn Device>, read_only: bool) -> Result<Volume, Failure> {
     let path = &access.volume;
-    let salt = new_salt(&Host).map_err(|e| wrong(path.display(), e))?;
-    let kdf = source.kdf();
-    let key = source.key(kdf, &salt, true)?;
+    let source = access.key.key();
+    let key = key_for(path, &*device, source.as_deref())?;
+    let opened = Volume::open(device, &key, options(access, read_only));
+    opened.map_err(|e| wrong(path.display(), e))
+}
+
+/// Makes a file for a volume.
+fn new_file(path: &Path) -> Result<File, Failure> {
     let made = OpenOptions::new()
         .read(true)
         .write(true)
         .create_new(true)
         .open(path);
-    let file = made.map_err(|e| {
+    made.map_err(|e| {
         let help = match e.kind() {
             std::io::ErrorKind::AlreadyExists => {
                 "\n  = help: remove it first, or choose a new name"
@@ -145,7 +221,16 @@ fn create(access: &Access, size: u64) -> Result<(), Failure> {
             _ => "",
         };
         Failure::new(format!("cannot make {}: {e}{help}", path.display()))
-    })?;
+    })
+}
+
+fn create(access: &Access, size: u64) -> Result<(), Failure> {
+    let source = access.key.needed_key()?;
+    let path = &access.volume;
+    let salt = new_salt(&Host).map_err(|e| wrong(path.display(), e))?;
+    let kdf = source.kdf();
+    let key = source.key(kdf, &salt, true)?;
+    let file = new_file(path)?;
     let options = options(access, false);
     let made = Volume::create(
         Box::new(HostFile(file)),
@@ -173,6 +258,22 @@ fn rekey(access: &Access, new: &NewKey) -> Result<(), Failure> {
 
 fn fsck(access: &Access) -> Result<ExitCode, Failure> {
     let mut volume = open(access, true)?;
+    if volume.is_image() {
+        let file = HostFile(open_file(&access.volume, true)?);
+        let image = open_image(&access.volume, file, access.root_hash.as_ref())?;
+        let bar = progress("hashing", 0, "{pos}/{len} blocks");
+        let wrong = image.verify(&mut |done, all| {
+            bar.set_length(all);
+            bar.set_position(done);
+        });
+        bar.finish_and_clear();
+        for problem in &wrong {
+            say(format_args!("{}: {problem}", access.volume.display()));
+        }
+        if !wrong.is_empty() {
+            return Ok(ExitCode::FAILURE);
+        }
+    }
     let bar = progress("checking", 0, "{pos}/{len} blocks");
     let report = volume
         .fsck(true, &mut |done, all| {

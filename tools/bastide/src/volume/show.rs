@@ -1,29 +1,33 @@
 //! `bastide volume info`, `ls` and `cat`.
 
 use super::cli::Access;
-use super::host::{HostFile, to_hex};
-use super::{copy, open, open_file, path, wrong};
+use super::host::to_hex;
+use super::{copy, device, opened, path, wrong};
 use crate::Failure;
-use bastide_volume::{BLOCK, Header, Inode, Kdf, Volume, mode};
+use bastide_volume::{BLOCK, Error, Header, Inode, Kdf, Volume, mode};
 use std::io::Write;
 use std::path::Path;
 
 /// What a volume is.
 pub fn info(access: &Access) -> Result<(), Failure> {
-    let shown = access.volume.display();
-    let (header, volume) = match access.key() {
-        Some(_) => {
-            let volume = open(access, true)?;
-            (*volume.header(), Some(volume))
-        }
-        None => {
-            let device = HostFile(open_file(&access.volume, true)?);
-            let copies = Header::copies(&device).map_err(|e| wrong(&shown, e))?;
-            let first = copies.first().copied();
-            let none = || wrong(&shown, bastide_volume::Error::NotAVolume);
-            (first.ok_or_else(none)?, None)
-        }
+    let (device, root_hash) = device(access, true)?;
+    let copies = Header::copies(&*device).map_err(|e| wrong(access.volume.display(), e))?;
+    let header = copies.first().copied();
+    let header = header.ok_or_else(|| wrong(access.volume.display(), Error::NotAVolume))?;
+    let public = header.kdf == Kdf::Public;
+    let volume = match public || access.key.key().is_some() {
+        true => Some(opened(access, device, true)?),
+        false => None,
     };
+    if let Some(hash) = root_hash {
+        println!("image       root hash {}", to_hex(&hash));
+        match access.root_hash {
+            Some(_) => println!("            as given"),
+            None => {
+                println!("            (computed; whether it is the right one, --root-hash tells)")
+            }
+        }
+    }
     println!("volume      {}", to_hex(&header.id));
     println!("format      1, AES-256-GCM, blocks of {BLOCK} bytes");
     match header.kdf {
@@ -36,6 +40,7 @@ pub fn info(access: &Access) -> Result<(), Failure> {
             "key         a passphrase's, Argon2id: {} MiB, {passes} passes, {lanes} lanes",
             memory / 1024
         ),
+        Kdf::Public => println!("key         none: anybody can read it"),
     }
     let Some(volume) = volume else {
         println!("            (give the key to see more)");
@@ -43,11 +48,14 @@ pub fn info(access: &Access) -> Result<(), Failure> {
     };
     let usage = volume.usage();
     let bytes = |blocks: u64| blocks * BLOCK as u64;
-    println!(
-        "size        {} bytes, {} of them free",
-        bytes(usage.blocks),
-        bytes(usage.free)
-    );
+    match volume.is_image() {
+        true => println!("size        {} bytes", bytes(usage.blocks)),
+        false => println!(
+            "size        {} bytes, {} of them free",
+            bytes(usage.blocks),
+            bytes(usage.free)
+        ),
+    }
     println!("files       {}", usage.inodes);
     println!("generation  {} of {}", usage.generation, time(usage.time));
     println!("root        {}", to_hex(&volume.root_tag()));

@@ -3,7 +3,11 @@
 use crate::{LIMIT, bastide_in};
 use bastide_tests::{Ending, Outcome, Scratch, run, tree};
 use std::fs;
+use std::io::{BufRead, BufReader};
 use std::os::unix::fs::symlink;
+use std::os::unix::process::CommandExt;
+use std::process::Stdio;
+use std::time::{Duration, Instant};
 
 fn bastide(scratch: &Scratch, args: &[&str]) -> Outcome {
     run(bastide_in(scratch.path(), args), "", LIMIT)
@@ -185,4 +189,123 @@ fn what_is_wrong_with_an_image_is_said() {
         &inside(&scratch, ""),
         &["is an image", "type = \"image\"", "m.toml:"],
     );
+}
+
+/// A root in an image, with a shell and what it needs, and a manifest that changes it in a volume.
+fn root(name: &str) -> (Scratch, String) {
+    let scratch = Scratch::new(name);
+    scratch.file("key", [5; 32]);
+    let mut make = bastide_tests::command("/bin/sh", scratch.path());
+    make.args([
+        "-ec",
+        "mkdir -p d/bin d/etc d/gone/away
+         for p in bash ls cat rm mv mkdir rmdir chmod stat sync seq ln; do cp -L /bin/$p d/bin || cp -L /usr/bin/$p d/bin; done
+         ldd d/bin/* | grep -o '/lib[^ ]*' | grep -v : | sort -u | while read l; do mkdir -p d$(dirname $l); cp -L $l d$l; done
+         for i in 1 2 3 4; do echo lower $i > d/etc/f$i; done
+         echo x > d/gone/away/x; chmod 640 d/etc/f2; chmod 751 d",
+    ]);
+    let made = run(make, "", LIMIT);
+    assert_eq!(made.ending, Ending::Code(0), "{made:?}");
+    let hash = good(&bastide(
+        &scratch,
+        &["volume", "seal", "i", "d", "--public"],
+    ))
+    .trim()
+    .to_owned();
+    let args = [
+        "volume",
+        "create",
+        "v",
+        "--size",
+        "64M",
+        "--key-file",
+        "key",
+    ];
+    good(&bastide(&scratch, &args));
+    let upper = "upper = { type = \"volume\", source = \"v\", key_file = \"key\", anchor = \"a\" }";
+    over(&scratch, &hash, upper);
+    (scratch, hash)
+}
+
+fn over(scratch: &Scratch, hash: &str, upper: &str) {
+    let text = format!(
+        "program = \"/bin/bash\"\nenv.set = {{ PATH = \"/bin\" }}\n[[mount]]\ntarget = \"/\"\n\
+         type = \"overlay\"\nlower = {{ type = \"image\", source = \"i\", root_hash = \"{hash}\" }}\n{upper}\n"
+    );
+    scratch.file("m.toml", text);
+}
+
+#[test]
+fn a_root_in_an_image_changes_in_a_volume() {
+    let (scratch, hash) = root("image-root");
+    let seen = inside(
+        &scratch,
+        "set -e; stat -c %a /; cat /etc/f1 /gone/away/x; echo new > /etc/f1; rm /etc/f3; chmod 600 /etc/f2
+         mv /etc/f4 /etc/g4; ln /etc/g4 /h4; rm -r /gone; mkdir /gone; mkdir /tmp/x; chmod 700 /
+         echo own > /etc/own; exec 3>>/etc/own; echo more >&3; cat /etc/own",
+    );
+    assert_eq!(good(&seen), "751\nlower 1\nx\nown\nmore\n");
+    for _ in 0..2 {
+        let seen = inside(
+            &scratch,
+            "stat -c %a / /etc/f2; cd /etc; ls; cat f1 f2 g4 /h4; ls -a /gone; rmdir /gone/* 2>&1 | cat; ls /tmp",
+        );
+        let expected = "700\n600\nf1\nf2\ng4\nown\nnew\nlower 2\nlower 4\nlower 4\n.\n..\n";
+        let seen = good(&seen).to_owned();
+        assert!(seen.starts_with(expected), "{seen}");
+    }
+    let args = ["volume", "fsck", "v", "--key-file", "key"];
+    assert!(good(&bastide(&scratch, &args)).contains(" 0 problems"));
+    let args = ["volume", "cat", "v", "/upper/etc/f1", "--key-file", "key"];
+    assert_eq!(good(&bastide(&scratch, &args)), "new\n");
+    let args = ["volume", "fsck", "i", "--root-hash", &hash];
+    assert!(good(&bastide(&scratch, &args)).contains(" 0 problems"));
+
+    // In memory: as the image has it, each time.
+    over(&scratch, &hash, "");
+    for _ in 0..2 {
+        let seen = inside(
+            &scratch,
+            "cat /etc/f1; ls /etc; rm /etc/f1; echo x > /etc/y; cat /etc/y",
+        );
+        assert_eq!(good(&seen), "lower 1\nf1\nf2\nf3\nf4\nx\n");
+    }
+    over(&scratch, &hash, "read_only = true");
+    let seen = inside(&scratch, "echo x > /etc/y || cat /etc/f1");
+    assert_eq!(good(&seen), "lower 1\n");
+    assert!(seen.stderr.contains("Read-only file system"), "{seen:?}");
+}
+
+#[test]
+fn what_was_removed_from_an_image_stays_removed_after_a_kill() {
+    let (scratch, _) = root("image-kill");
+    // Each round removes a lower file, replaces another, and is killed after a sync.
+    for round in 1..4 {
+        let script = format!(
+            "rm /etc/f{round}; echo round {round} > /etc/new; mv /etc/new /etc/f4; sync /
+             echo synced; read"
+        );
+        let mut command = bastide_in(scratch.path(), &["run", "m.toml", "--", "-c", &script]);
+        command
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .process_group(0);
+        let mut child = command.spawn().unwrap();
+        let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
+        assert_eq!(lines.next().unwrap().unwrap(), "synced");
+        let group = rustix::process::Pid::from_child(&child);
+        rustix::process::kill_process_group(group, rustix::process::Signal::KILL).unwrap();
+        child.wait().unwrap();
+        // The last of its processes may still be dying, and hold the file.
+        let deadline = Instant::now() + LIMIT;
+        let fsck = || bastide(&scratch, &["volume", "fsck", "v", "--key-file", "key"]);
+        while fsck().stderr.contains("in use") && Instant::now() < deadline {
+            std::thread::sleep(Duration::from_millis(20));
+        }
+        let seen = inside(&scratch, "cd /etc; ls; cat f4");
+        let left: String = (round + 1..4).map(|n| format!("f{n}\n")).collect();
+        assert_eq!(good(&seen), format!("{left}f4\nround {round}\n"));
+    }
+    let args = ["volume", "fsck", "v", "--key-file", "key"];
+    assert!(good(&bastide(&scratch, &args)).contains(" 0 problems"));
 }

@@ -72,9 +72,14 @@ fn file_system(source: &Source, read_only: bool) -> Result<(Arc<dyn FileSystem>,
             ref lower,
             ref upper,
         } => {
+            let kept = matches!(**upper, Source::Volume { .. });
             let (lower, _) = file_system(lower, true)?;
             let (upper, _) = file_system(upper, false)?;
-            (overlay::new(lower, upper)?, b"overlay")
+            let fs = match kept {
+                true => overlay::kept(lower, upper)?,
+                false => overlay::new(lower, upper)?,
+            };
+            (fs, b"overlay")
         }
         Source::Volume {
             file,

@@ -84,7 +84,7 @@ pub enum VolumeKey {
 /// The types of mounts, and of what an overlay is made.
 const TYPES: [&str; 5] = ["host", "tmpfs", "overlay", "volume", "image"];
 const LOWER: [&str; 3] = ["host", "volume", "image"];
-const UPPER: [&str; 1] = ["tmpfs"];
+const UPPER: [&str; 2] = ["tmpfs", "volume"];
 
 /// Keys that not every type of mount has, and those that have them.
 const KEYS: [(&str, &[&str]); 10] = [

@@ -1,4 +1,4 @@
-use crate::{Id, Manifest, MountKind, Problem};
+use crate::{Id, Manifest, MountKind, Problem, VolumeKey};
 use std::path::Path;
 
 fn parse(text: &str) -> Result<Manifest, Vec<Problem>> {
@@ -74,12 +74,12 @@ fn a_full_manifest() {
 }
 
 #[test]
-fn an_overlay_of_an_image_and_memory() {
+fn an_overlay_of_an_image_and_a_volume() {
     let hash = "0f".repeat(32);
     let text = format!(
         "program = \"a\"\n[[mount]]\ntarget = \"/\"\ntype = \"overlay\"\n\
          lower = {{ type = \"image\", source = \"i\", root_hash = \"{hash}\" }}\n\
-         upper = {{ size = \"1M\" }}\n"
+         upper = {{ type = \"volume\", source = \"v\", passphrase = true, anchor = \"n\" }}\n"
     );
     let manifest = parse(&text).unwrap();
     let found = manifest.mounts.iter().find(|m| m.target == "/").unwrap();
@@ -90,9 +90,10 @@ fn an_overlay_of_an_image_and_memory() {
             key: None,
             root_hash: [15; 32],
         }),
-        upper: Box::new(MountKind::Tmpfs {
-            size: 1 << 20,
-            mode: 0o755,
+        upper: Box::new(MountKind::Volume {
+            file: "dir/v".into(),
+            key: VolumeKey::Passphrase,
+            anchor: Some("dir/n".into()),
         }),
     };
     assert_eq!(found.kind, overlay);

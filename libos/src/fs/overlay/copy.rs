@@ -122,17 +122,25 @@ impl OverlayInode {
         let named = !parent.has_whiteout(&name) && above.lookup(&name).is_err();
         let upper = match (contents, self.kind) {
             (Some(new), _) => {
+                // It takes the name once it is whole.
+                copy_xattrs(lower, &new)?;
+                copy_attributes(&st, &new)?;
                 if named {
                     above.link(&name, &new)?;
                 }
                 new
             }
             _ if !named => return Err(Errno::ENOENT),
-            (None, Kind::Symlink) => above.symlink(&name, &lower.read_link()?, st.uid, st.gid)?,
-            (None, _) => above.create(&name, st.mode, st.rdev, st.uid, st.gid)?,
+            (None, kind) => {
+                let new = match kind {
+                    Kind::Symlink => above.symlink(&name, &lower.read_link()?, st.uid, st.gid)?,
+                    _ => above.create(&name, st.mode, st.rdev, st.uid, st.gid)?,
+                };
+                copy_xattrs(lower, &new)?;
+                copy_attributes(&st, &new)?;
+                new
+            }
         };
-        copy_xattrs(lower, &upper)?;
-        copy_attributes(&st, &upper)?;
         // Copying up is no change that anybody should see in the directory's times.
         above.set_attr(&SetAttr {
             atime: Some(before.atime),

@@ -64,7 +64,10 @@ impl FileOps for OverlayDir {
     }
 
     fn fsync(&self, _data_only: bool) -> Result<()> {
-        Ok(())
+        match self.inode.upper() {
+            Some(_) => self.inode.fs.upper.sync(),
+            None => Ok(()),
+        }
     }
 
     fn read_dir(

@@ -157,8 +157,8 @@ impl OverlayInode {
         let place = || (Some(self.arc()), name.to_vec());
         if let Some(u) = self.upper_child(name)? {
             return self.fs.upper_inode(u, place(), || {
-                let lower = self.lower_child(name).ok().flatten();
-                lower.filter(|l| l.kind() == Kind::Dir)
+                let lower = self.lower_child(name)?;
+                Ok(lower.filter(|l| l.kind() == Kind::Dir))
             });
         }
         match self.lower_child(name)? {
@@ -169,20 +169,17 @@ impl OverlayInode {
 
     /// A new upper file is at `name`, where nothing was to be seen.
     fn appeared(&self, name: &[u8], upper: Arc<dyn Inode>) -> Result<Arc<OverlayInode>> {
-        let ino = upper.stat()?.ino;
-        if upper.kind() == Kind::Dir && self.lower.is_some() {
-            self.fs.note(ino, |n| n.opaque = true);
-        }
         let place = (Some(self.arc()), name.to_vec());
-        self.fs.upper_inode(upper, place, || None)
+        self.fs.upper_inode(upper, place, || Ok(None))
     }
 
-    /// The name goes: if the lower tree has it, it must not show again.
+    /// The name goes: if the lower tree has it, it must not show again. As long as the upper tree
+    /// has it, nothing changes.
     fn white_out(&self, name: &[u8]) -> Result<()> {
         if self.lower_child(name)?.is_some() {
             self.upper_dir()?;
             if let Some((_, ino)) = self.upper.get() {
-                self.fs.note(*ino, |n| n.whiteouts.insert(name.to_vec()));
+                self.fs.white_out(*ino, name)?;
             }
         }
         Ok(())
@@ -205,12 +202,6 @@ impl OverlayInode {
 
     /// It was renamed.
     fn moved(&self, dir: &OverlayInode, name: &[u8]) {
-        if self.kind == Kind::Dir
-            && let Some((_, ino)) = self.upper.get()
-        {
-            // Nothing that the lower tree may have there is part of it.
-            self.fs.note(*ino, |n| n.opaque = true);
-        }
         let mut place = (Some(dir.arc()), name.to_vec());
         core::mem::swap(&mut *self.place.lock(), &mut place);
     }
@@ -235,15 +226,17 @@ impl OverlayInode {
         let dir = self.upper_dir()?;
         let _turn = self.fs.change.lock();
         self.check_removable(&child)?;
-        if self.upper_child(name)?.is_some() {
-            // What the child is in the upper tree goes first: no name can be made in it then.
-            if directory {
+        self.white_out(name)?;
+        match self.upper_child(name)? {
+            None => {}
+            Some(_) if !directory => dir.unlink(name)?,
+            Some(upper) => {
+                let ino = upper.stat()?.ino;
                 dir.rmdir(name)?;
-            } else {
-                dir.unlink(name)?;
+                self.fs.forget(ino);
             }
         }
-        self.white_out(name)
+        Ok(())
     }
 }
 
@@ -310,7 +303,7 @@ impl Inode for OverlayInode {
     fn tmpfile(&self, mode: u32, uid: u32, gid: u32) -> Result<Arc<dyn Inode>> {
         let new = self.upper_dir()?.tmpfile(mode, uid, gid)?;
         let place = (Some(self.arc()), Vec::new());
-        Ok(self.fs.upper_inode(new, place, || None)?)
+        Ok(self.fs.upper_inode(new, place, || Ok(None))?)
     }
 
     fn link(&self, name: &[u8], target: &Arc<dyn Inode>) -> Result<()> {
@@ -366,6 +359,13 @@ impl Inode for OverlayInode {
             None => {}
         }
         child.upper_file(None)?;
+        // A directory that goes is in the upper tree, so that its whiteout does not show before.
+        let replaced = old
+            .as_ref()
+            .filter(|old| !exchange && old.kind == Kind::Dir);
+        if let Some(old) = replaced {
+            old.upper_dir()?;
+        }
         let (from_upper, to_upper) = (self.upper_dir()?, to.upper_dir()?);
         let _turn = self.fs.change.lock();
         if let Some(old) = &old
@@ -373,11 +373,21 @@ impl Inode for OverlayInode {
         {
             self.check_removable(old)?;
         }
+        if replaced.is_some() {
+            // Nothing that the lower tree has there is part of what comes.
+            to.white_out(new_name)?;
+        }
+        if !exchange {
+            self.white_out(name)?;
+        }
         from_upper.rename(name, &to_upper, new_name, flags)?;
         child.moved(&to, new_name);
+        if let Some((_, ino)) = replaced.and_then(|old| old.upper.get()) {
+            self.fs.forget(*ino);
+        }
         match &old {
             Some(old) if exchange => old.moved(self, name),
-            _ => self.white_out(name)?,
+            _ => {}
         }
         Ok(())
     }

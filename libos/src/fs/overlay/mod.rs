@@ -2,10 +2,13 @@
 //! as Linux's overlayfs.
 //!
 //! A name is the upper tree's if it is there, else the lower's unless a *whiteout* says that it
-//! was removed. A directory in both is merged, unless the upper one is *opaque*: made after the
-//! lower one was removed. A lower file is *copied up*, with the directories above it, before its
-//! first change. Whiteouts and opaqueness are noted beside the upper tree and not in it: the upper
-//! tree is in memory and lives as long as the notes, and so it contains nothing to hide.
+//! was removed. A directory in both is merged, unless its name has a whiteout: then it was made
+//! after the lower one was removed. A lower file is *copied up*, with the directories above it,
+//! before its first change.
+//!
+//! Whiteouts are noted beside the upper tree and not in it, which so contains nothing to hide. They
+//! are noted before the change that needs them, and until then the upper file hides them: an upper
+//! file system that is kept ([`kept`]) is whole whenever the power fails.
 //!
 //! As on Linux, files that are open for reading while they are copied up go on reading the lower
 //! file; a lower file with several names is copied for one of them only; and renaming a directory
@@ -38,10 +41,10 @@ const UPPER_BIT: u64 = 1 << 52;
 /// What is noted of an upper file.
 #[derive(Default)]
 struct Note {
-    /// The lower directory of the same name does not show through.
-    opaque: bool,
     /// Lower names that are removed.
     whiteouts: BTreeSet<Vec<u8>>,
+    /// All whiteouts that were kept are here.
+    loaded: bool,
     /// The inode number that it had before it was copied up.
     ino: Option<u64>,
 }
@@ -51,6 +54,10 @@ pub struct Overlay {
     me: Weak<Overlay>,
     lower: Arc<dyn FileSystem>,
     upper: Arc<dyn FileSystem>,
+    upper_root: Arc<dyn Inode>,
+    /// Where whiteouts are kept, if the upper file system lives longer than this: for each
+    /// directory, by its inode number, one with its whiteouts.
+    whiteouts: Option<Arc<dyn Inode>>,
     dev: u64,
     /// Small numbers for the devices that lower files are on.
     lower_devs: Mutex<Vec<u64>>,
@@ -63,23 +70,76 @@ pub struct Overlay {
     change: Mutex<()>,
 }
 
-/// Shows `lower`, with changes kept in `upper`, which starts empty.
+/// Shows `lower`, with changes in `upper`, which is empty and of no use afterwards.
 pub fn new(lower: Arc<dyn FileSystem>, upper: Arc<dyn FileSystem>) -> Result<Arc<dyn FileSystem>> {
-    if lower.root().kind() != Kind::Dir {
+    let root = upper.root();
+    copy::copy_attributes(&directory(&lower)?, &root)?;
+    Ok(assemble(lower, upper, root, None))
+}
+
+/// Shows `lower`, with changes in `upper` that are there again the next time: its directory `upper`
+/// has the files, `whiteouts` what was removed. Both are made if need be.
+pub fn kept(lower: Arc<dyn FileSystem>, upper: Arc<dyn FileSystem>) -> Result<Arc<dyn FileSystem>> {
+    let st = directory(&lower)?;
+    let top = upper.root();
+    let root = match top.lookup(b"upper") {
+        Err(Errno::ENOENT) => {
+            let new = top.create(b"upper", st.mode, 0, st.uid, st.gid)?;
+            copy::copy_attributes(&st, &new)?;
+            new
+        }
+        found => found?,
+    };
+    let whiteouts = sub_directory(&top, b"whiteouts")?;
+    if root.kind() != Kind::Dir {
         return Err(Errno::ENOTDIR);
     }
-    copy::copy_attributes(&lower.root().stat()?, &upper.root())?;
-    Ok(Arc::new_cyclic(|me| Overlay {
+    let ino = root.stat()?.ino;
+    let overlay = assemble(lower, upper, root, Some(whiteouts));
+    overlay.load(ino)?;
+    Ok(overlay)
+}
+
+/// The attributes of a tree's root, which must be a directory.
+fn directory(fs: &Arc<dyn FileSystem>) -> Result<Stat> {
+    match fs.root().kind() {
+        Kind::Dir => fs.root().stat(),
+        _ => Err(Errno::ENOTDIR),
+    }
+}
+
+/// A directory of the overlay's own, made if it is missing.
+fn sub_directory(dir: &Arc<dyn Inode>, name: &[u8]) -> Result<Arc<dyn Inode>> {
+    match dir.lookup(name) {
+        Err(Errno::ENOENT) => dir.create(name, Kind::Dir.bits() | 0o700, 0, 0, 0),
+        found => found,
+    }
+}
+
+fn assemble(
+    lower: Arc<dyn FileSystem>,
+    upper: Arc<dyn FileSystem>,
+    upper_root: Arc<dyn Inode>,
+    whiteouts: Option<Arc<dyn Inode>>,
+) -> Arc<Overlay> {
+    Arc::new_cyclic(|me| Overlay {
         me: me.clone(),
         lower,
         upper,
+        upper_root,
+        whiteouts,
         dev: new_dev(),
         lower_devs: Mutex::default(),
         notes: Mutex::default(),
         inodes: Mutex::default(),
         root: Mutex::default(),
         change: Mutex::default(),
-    }))
+    })
+}
+
+/// The name of the directory that holds a directory's whiteouts.
+fn holder(ino: u64) -> Vec<u8> {
+    alloc::format!("{ino}").into_bytes()
 }
 
 impl Overlay {
@@ -118,12 +178,58 @@ impl Overlay {
         self.notes.lock().get(&ino).map(read).unwrap_or_default()
     }
 
+    /// Takes the whiteouts of an upper directory that were kept.
+    fn load(&self, ino: u64) -> Result<()> {
+        let Some(all) = &self.whiteouts else {
+            return Ok(());
+        };
+        if self.noted(ino, |n| n.loaded) {
+            return Ok(());
+        }
+        let names = match all.lookup(&holder(ino)) {
+            Err(Errno::ENOENT) => Vec::new(),
+            found => found?.entries()?,
+        };
+        self.note(ino, |n| {
+            n.whiteouts.extend(names.into_iter().map(|e| e.name));
+            n.loaded = true;
+        });
+        Ok(())
+    }
+
+    /// A lower name is removed from the directory whose upper one has this number.
+    fn white_out(&self, ino: u64, name: &[u8]) -> Result<()> {
+        if let Some(all) = &self.whiteouts {
+            let dir = sub_directory(all, &holder(ino))?;
+            match dir.create(name, Kind::Regular.bits(), 0, 0, 0) {
+                Ok(_) | Err(Errno::EEXIST) => {}
+                Err(e) => return Err(e),
+            }
+        }
+        self.note(ino, |n| n.whiteouts.insert(name.to_vec()));
+        Ok(())
+    }
+
+    /// An upper directory is gone, and its whiteouts are of no use. What is left of them if this
+    /// fails does no harm, as no other directory gets the number.
+    fn forget(&self, ino: u64) {
+        let Some(all) = &self.whiteouts else {
+            return;
+        };
+        if let Ok(dir) = all.lookup(&holder(ino)) {
+            for e in dir.entries().unwrap_or_default() {
+                let _ = dir.unlink(&e.name);
+            }
+            let _ = all.rmdir(&holder(ino));
+        }
+    }
+
     /// The inode of an upper file. `lower` is asked for the directory below it.
     fn upper_inode(
         &self,
         upper: Arc<dyn Inode>,
         place: Place,
-        lower: impl FnOnce() -> Option<Arc<dyn Inode>>,
+        lower: impl FnOnce() -> Result<Option<Arc<dyn Inode>>>,
     ) -> Result<Arc<OverlayInode>> {
         let ino = upper.stat()?.ino;
         let known = self.inodes.lock().get(&ino).and_then(Weak::upgrade);
@@ -131,7 +237,10 @@ impl Overlay {
             return Ok(i);
         }
         let lower = match upper.kind() {
-            Kind::Dir if !self.noted(ino, |n| n.opaque) => lower(),
+            Kind::Dir => {
+                self.load(ino)?;
+                lower()?
+            }
             _ => None,
         };
         let new = OverlayInode::new(self.arc(), lower, Some((upper, ino)), place)?;
@@ -161,7 +270,7 @@ impl FileSystem for Overlay {
         if let Some(r) = root.upgrade() {
             return r;
         }
-        let upper = self.upper.root();
+        let upper = self.upper_root.clone();
         let ino = upper.stat().map_or(0, |s| s.ino);
         let r = OverlayInode::root(self.arc(), self.lower.root(), upper, ino);
         *root = Arc::downgrade(&r);

@@ -2,6 +2,8 @@ use crate::Errno;
 use crate::fs::tmpfs::{Options, Tmpfs};
 use crate::fs::{FileSystem, Inode, Kind, SetAttr, Xattr};
 use crate::testing;
+use alloc::format;
+use alloc::string::String;
 use alloc::sync::Arc;
 use alloc::vec::Vec;
 
@@ -157,4 +159,105 @@ fn extended_attributes_are_copied_up() {
     a.remove_xattr(b"user.lower").unwrap();
     assert_eq!(a.get_xattr(b"user.lower"), Err(Errno::ENODATA));
     assert_eq!(lower_a.list_xattr(), Ok([b"user.lower".to_vec()].into()));
+}
+
+/// What a tree holds, by path.
+fn listing(dir: &Node, path: &str, out: &mut Vec<String>) {
+    for name in names(dir) {
+        let f = dir.lookup(&name).unwrap();
+        let path = format!("{path}/{}", name.escape_ascii());
+        if f.kind() == Kind::Dir {
+            listing(&f, &path, out);
+            out.push(path);
+        } else {
+            out.push(format!("{path}={}", text(&f).escape_ascii()));
+        }
+    }
+}
+
+fn everything(fs: &Arc<dyn FileSystem>) -> Vec<String> {
+    let mut out = Vec::new();
+    listing(&fs.root(), "", &mut out);
+    out
+}
+
+#[test]
+fn what_is_kept_is_there_the_next_time() {
+    let (_fs, _, root, _) = trees();
+    let (lower, upper) = (root.fs(), Tmpfs::new(Options::default()));
+    let before = everything(&lower);
+    // Each step works on an overlay of its own.
+    let d = |root: &Node| root.lookup(b"d").unwrap();
+    let steps: [&dyn Fn(&Node); 14] = [
+        &|root| d(root).lookup(b"a").unwrap().write_at(1, b"!").unwrap(),
+        &|root| d(root).unlink(b"a").unwrap(),
+        &|root| d(root).unlink(b"b").unwrap(),
+        &|root| {
+            let b = d(root).create(b"b", FILE, 0, 0, 0).unwrap();
+            b.write_at(0, b"new").unwrap();
+        },
+        &|root| {
+            let sub = d(root).lookup(b"sub").unwrap();
+            sub.unlink(b"x").unwrap();
+            sub.create(b"own", FILE, 0, 0, 0).unwrap();
+        },
+        &|root| {
+            d(root).lookup(b"sub").unwrap().unlink(b"own").unwrap();
+            d(root).rmdir(b"sub").unwrap();
+        },
+        // Made anew: nothing of the lower one shows.
+        &|root| drop(d(root).create(b"sub", DIR, 0, 0, 0).unwrap()),
+        &|root| {
+            let sub = d(root).lookup(b"sub").unwrap();
+            sub.create(b"y", FILE, 0, 0, 0).unwrap();
+        },
+        // It moves away, and its name stays free.
+        &|root| d(root).rename(b"sub", root, b"moved", 0).unwrap(),
+        &|root| root.rename(b"f", &d(root), b"b", 0).unwrap(),
+        &|root| d(root).unlink(b"b").unwrap(),
+        // Over a lower directory that was emptied.
+        &|root| root.rename(b"moved", root, b"d", 0).unwrap(),
+        &|root| {
+            d(root)
+                .link(b"hard", &d(root).lookup(b"y").unwrap())
+                .unwrap()
+        },
+        &|root| {
+            d(root).unlink(b"y").unwrap();
+            d(root).unlink(b"hard").unwrap();
+            root.rmdir(b"d").unwrap();
+        },
+    ];
+    let mut last = before.clone();
+    let open = || super::kept(lower.clone(), upper.clone()).unwrap();
+    for (i, step) in steps.iter().enumerate() {
+        let fs = open();
+        assert_eq!(everything(&fs), last, "before step {i}");
+        step(&fs.root());
+        let seen = everything(&fs);
+        assert_ne!(seen, last, "step {i}");
+        drop(fs);
+        last = everything(&open());
+        assert_eq!(last, seen, "step {i}");
+    }
+    assert!(last.is_empty(), "{last:?}");
+    assert_eq!(everything(&lower), before);
+    // Nothing is kept of directories that are gone.
+    let whiteouts = upper.root().lookup(b"whiteouts").unwrap();
+    assert_eq!(names(&whiteouts).len(), 1);
+}
+
+#[test]
+fn the_attributes_of_the_root_are_kept() {
+    let (_fs, _, root, _) = trees();
+    let (lower, upper) = (root.fs(), Tmpfs::new(Options::default()));
+    let open = || super::kept(lower.clone(), upper.clone()).unwrap();
+    let mode = |mode| SetAttr {
+        mode: Some(mode),
+        ..Default::default()
+    };
+    root.set_attr(&mode(0o751)).unwrap();
+    assert_eq!(open().root().stat().unwrap().mode & 0o777, 0o751);
+    open().root().set_attr(&mode(0o711)).unwrap();
+    assert_eq!(open().root().stat().unwrap().mode & 0o777, 0o711);
 }

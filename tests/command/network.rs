@@ -191,3 +191,28 @@ fn a_published_port_is_where_the_manifest_says() {
     assert_eq!(said, "80 80");
     assert_eq!(finish(child), "");
 }
+
+#[test]
+fn a_published_port_needs_no_manifest() {
+    let (port, other) = (free_port(), free_port());
+    let program = format!(
+        "import socket, sys\n\
+         l = socket.create_server(('0.0.0.0', 8080))\n\
+         unnamed = socket.create_server(('0.0.0.0', {other}))\n\
+         print('ready', flush=True)\n\
+         s, _ = l.accept()\n\
+         s.sendall(b'here'); s.close(); sys.stdin.read()\n"
+    );
+    let publish = format!("{port}:8080");
+    let arguments = ["run", "-q", "--publish", &publish, "--", "python3", "-c"];
+    let scratch = Scratch::new("publish");
+    let mut command = bastide_in(scratch.path(), &arguments);
+    command.arg(program);
+    let child = start(command);
+    assert!(TcpStream::connect(("127.0.0.1", other)).is_err());
+    let mut said = String::new();
+    let mut stream = TcpStream::connect(("127.0.0.1", port)).unwrap();
+    stream.read_to_string(&mut said).unwrap();
+    assert_eq!(said, "here");
+    finish(child);
+}

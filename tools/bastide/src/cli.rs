@@ -97,12 +97,9 @@ pub struct RunOptions {
     #[arg(long, value_name = "SOURCE:TARGET[:MODE]")]
     pub mount: Vec<String>,
 
-    /// Has the host listen for a port of the program, instead of the manifest's entry for that port
-    #[arg(
-        long,
-        value_name = "[[ADDRESS:]HOST_PORT:]PORT[/udp]",
-        requires = "manifest"
-    )]
+    /// Has the host listen for a port of the program, instead of the manifest's entry for that port.
+    /// Without a manifest, other ports that the program binds are then for the enclave only
+    #[arg(long, value_name = "[[ADDRESS:]HOST_PORT:]PORT[/udp]")]
     pub publish: Vec<String>,
 
     /// Sets a variable, or passes the caller's
@@ -144,7 +141,7 @@ pub struct RunOptions {
     #[arg(long, value_name = "LEVEL", value_parser = PossibleValuesParser::new(LOG_LEVELS))]
     pub log: Option<String>,
 
-    /// Leaves out the notice that files are not kept and the network is open
+    /// Leaves out the notice that files are not kept and how open the network is
     #[arg(long, short)]
     pub quiet: bool,
 }

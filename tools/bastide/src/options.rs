@@ -2,7 +2,9 @@
 
 use crate::Failure;
 use crate::cli::RunOptions;
-use bastide_manifest::{Env, Manifest, Mount, MountKind, Network, Origin, Port, Problem};
+use bastide_manifest::{
+    Env, Host, Manifest, Mount, MountKind, Network, Origin, Peer, Port, Problem,
+};
 use bastide_manifest::{mounts, parse_publish, parse_size, parse_target};
 use std::path::Path;
 
@@ -40,6 +42,15 @@ pub fn manifest(options: &RunOptions) -> Result<(Manifest, bool), Failure> {
     mounts::sort(&mut manifest.mounts);
     for text in &options.publish {
         publish(&mut manifest.network, text)?;
+    }
+    if open && !manifest.network.publish.is_empty() {
+        manifest.network.open = false;
+        let anywhere = Peer {
+            host: Host::Any,
+            ports: (1, u16::MAX),
+        };
+        let origin = Origin::Option("--publish".into());
+        manifest.network.connect.push((anywhere, origin));
     }
     if let Some(cwd) = &options.cwd {
         manifest.cwd = inside(cwd, &manifest.cwd)?;

@@ -2,19 +2,29 @@
 
 use crate::cli::RunOptions;
 use crate::{Failure, boot, ending, host, options, say};
+use bastide_manifest::Network;
 use bastide_outer as outer;
 use std::process::ExitCode;
 
-const NOTICE: &str = "bastide: no manifest: the host's files are read-only below an in-memory \
-                      overlay, changes are lost at exit (keep them with --mount DIR:DIR:rw); \
-                      network is open; no hardware protection";
+/// What a program without a manifest gets.
+fn notice(network: &Network) -> String {
+    let network = if network.open {
+        "network is open"
+    } else {
+        "the network reaches published ports only, the program anywhere"
+    };
+    format!(
+        "bastide: no manifest: the host's files are read-only below an in-memory overlay, changes \
+         are lost at exit (keep them with --mount DIR:DIR:rw); {network}; no hardware protection"
+    )
+}
 
 /// Runs the program and ends as it ended.
 pub fn run(options: &RunOptions) -> Result<ExitCode, Failure> {
     let (manifest, open) = options::manifest(options)?;
     let end = boot::config(&manifest, options).and_then(|config| {
         if open && !options.quiet {
-            say(NOTICE);
+            say(&notice(&manifest.network));
         }
         outer::run(config).map_err(Failure::new)
     });

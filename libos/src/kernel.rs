@@ -3,13 +3,14 @@
 use crate::mm::patch;
 use crate::process::NotStarted;
 use crate::process::{Process, Task};
-use crate::{Errno, process, signal, syscall, time};
+use crate::{Errno, background, process, signal, syscall, time};
 use alloc::collections::BTreeMap;
 use alloc::sync::Arc;
 use bastide_base::sync::{Mutex, Once};
 use bastide_base::token;
 use bastide_pal::context::Entry;
 use bastide_pal::{BootConfig, Context, Fault, Pal};
+use core::sync::atomic::{AtomicBool, Ordering};
 
 static KERNEL: Once<Kernel> = Once::new();
 
@@ -60,7 +61,10 @@ pub fn init(platform: &'static dyn Pal, config: BootConfig) -> &'static Kernel {
 pub fn boot(platform: &'static dyn Pal, config: BootConfig) -> Result<(), i32> {
     init(platform, config);
     process::start_first().map_err(|e| exit_code(&e) << 8)?;
-    platform.spawn_service().map_err(|_| 125 << 8)
+    let services = 1 + usize::from(background::is_wanted());
+    (0..services)
+        .try_for_each(|_| platform.spawn_service())
+        .map_err(|_| 125 << 8)
 }
 
 /// Says why the first program does not run; the exit code is as a shell's.
@@ -135,7 +139,12 @@ impl bastide_pal::Kernel for Upcalls {
     }
 
     fn service(&self) -> ! {
-        time::service()
+        // The first thread that comes sees to the timers.
+        static COME: AtomicBool = AtomicBool::new(false);
+        match COME.swap(true, Ordering::Relaxed) {
+            false => time::service(),
+            true => background::service(),
+        }
     }
 
     fn host_signal(&self, signal: i32) {

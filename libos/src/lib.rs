@@ -6,6 +6,7 @@ extern crate alloc;
 #[cfg(test)]
 extern crate std;
 
+pub mod background;
 pub mod event;
 pub mod fs;
 pub mod ipc;

@@ -1,7 +1,7 @@
 //! Programs on a sealed volume: what they keep, what a kill leaves, what is refused.
 
 use crate::{LIMIT, bastide_in};
-use bastide_tests::{Ending, Outcome, Scratch, run};
+use bastide_tests::{Ending, Outcome, Scratch, command, compile_c, run};
 use std::fs;
 use std::io::{BufRead, BufReader};
 use std::os::unix::process::CommandExt;
@@ -121,6 +121,66 @@ open("/data/model", "wb").write(model)
     good(&scratch, "python3 /scratch/map.py");
     good(&scratch, "cmp /data/f /data/model");
     fsck(&scratch);
+}
+
+#[test]
+fn a_mapped_file_is_as_on_linux() {
+    let scratch = sealed("sealed-mapped", "64M", "key_file = \"key\"");
+    let root = std::path::Path::new(env!("CARGO_MANIFEST_DIR"));
+    let source = root.join("programs/c/mapped_file.c");
+    compile_c(&source, &scratch.path().join("program")).unwrap();
+    let mut native = command(scratch.path().join("program"), scratch.path());
+    native.stdin(Stdio::null());
+    let native = run(native, "", LIMIT);
+    assert_eq!(native.ending, Ending::Code(0), "{native:?}");
+    let seen = good(&scratch, "cd /data; /scratch/program");
+    assert_eq!(seen, native.stdout);
+    assert_eq!(good(&scratch, "cmp /data/file /scratch/file"), "");
+    fsck(&scratch);
+}
+
+#[test]
+fn changes_reach_the_disk_by_themselves() {
+    let scratch = sealed("sealed-idle", "16M", "key_file = \"key\"");
+    scratch.file(
+        "w.py",
+        r#"
+import mmap, os, time
+f = open("/data/f", "w+b", buffering=0)
+f.write(b"written\n")
+m = mmap.mmap(f.fileno(), 8)
+m[0:5] = b"first"
+m.flush()
+# From here on nothing but the mapping changes.
+m[0:5] = b"later"
+print("ready", flush=True)
+time.sleep(600)
+"#,
+    );
+    let script = "exec python3 /scratch/w.py";
+    let mut command = bastide_in(scratch.path(), &["run", "m.toml", "--", "-c", script]);
+    command
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped())
+        .process_group(0);
+    let mut child = command.spawn().unwrap();
+    let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
+    assert_eq!(lines.next().expect("a line").unwrap(), "ready");
+    // What the disk has now is what a power cut would leave.
+    let deadline = Instant::now() + LIMIT;
+    let mut seen = Vec::new();
+    while seen != b"laterte\n" && Instant::now() < deadline {
+        std::thread::sleep(Duration::from_millis(500));
+        fs::copy(scratch.path().join("v"), scratch.path().join("copy")).unwrap();
+        let _ = fs::remove_file(scratch.path().join("got"));
+        let args = ["volume", "get", "copy", "/f", "got", "--key-file", "key"];
+        run(bastide_in(scratch.path(), &args), "", LIMIT);
+        seen = fs::read(scratch.path().join("got")).unwrap_or_default();
+    }
+    let group = rustix::process::Pid::from_child(&child);
+    rustix::process::kill_process_group(group, rustix::process::Signal::KILL).unwrap();
+    child.wait().unwrap();
+    assert_eq!(String::from_utf8_lossy(&seen), "laterte\n");
 }
 
 #[test]

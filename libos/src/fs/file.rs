@@ -111,6 +111,11 @@ pub trait FileOps: Any + Send + Sync {
     fn fallocate(&self, _mode: u32, _offset: u64, _len: u64) -> Result<()> {
         Err(Errno::ENODEV)
     }
+    /// What shows the contents where they are mapped, if it is not the contents themselves: it may
+    /// have been changed, and [`FileOps::fsync`] writes that back.
+    fn mapped(&self) -> Option<Arc<PageObject>> {
+        None
+    }
     fn fsync(&self, _data_only: bool) -> Result<()> {
         Err(Errno::EINVAL)
     }

@@ -14,12 +14,20 @@ use bastide_base::pages::PAGE;
 
 /// `fsync(2)`: EINVAL for objects that cannot be synchronised.
 pub fn sys_fsync(t: &Arc<Task>, fd: i32) -> SysResult {
-    t.file(fd)?.ops.fsync(false).map(|()| 0)
+    sync_file(t, fd, false)
 }
 
 /// `fdatasync(2)`.
 pub fn sys_fdatasync(t: &Arc<Task>, fd: i32) -> SysResult {
-    t.file(fd)?.ops.fsync(true).map(|()| 0)
+    sync_file(t, fd, true)
+}
+
+fn sync_file(t: &Task, fd: i32, data_only: bool) -> SysResult {
+    let f = t.file(fd)?;
+    if let Some(object) = f.ops.mapped() {
+        t.mm().hold_still(&object);
+    }
+    f.ops.fsync(data_only).map(|()| 0)
 }
 
 /// `sync(2)`: always succeeds.

@@ -94,6 +94,9 @@ fn remove(mm: &Mm, start: usize, end: usize) -> Result<()> {
             _ if v.flags.contains(VmFlags::LOCKED) => Err(Errno::EINVAL),
             (Memory::Anon, _) => Err(Errno::EINVAL),
             _ if !v.shared() || !v.prot.contains(Prot::WRITE) => Err(Errno::EACCES),
+            (Memory::Pages { map, .. }, Some(f)) if map.object().is_paged() => {
+                Ok(Hole::File(f.clone(), offset, len))
+            }
             (Memory::Pages { map, .. }, _) => Ok(Hole::Object(map.object().clone(), offset, len)),
             (Memory::Host { .. }, Some(f)) => Ok(Hole::File(f.clone(), offset, len)),
             (Memory::Host { .. }, None) => Err(Errno::EINVAL),

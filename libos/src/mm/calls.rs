@@ -257,6 +257,9 @@ pub fn sys_msync(t: &Arc<Task>, start: usize, len: usize, flags: u32) -> SysResu
     }
     files.dedup_by(|a, b| Arc::ptr_eq(a, b));
     for f in files {
+        if let Some(object) = f.ops.mapped() {
+            mm.hold_still(&object);
+        }
         match f.ops.fsync(true) {
             // Devices and the like have nothing to write back.
             Err(Errno::EINVAL) | Ok(()) => {}

@@ -3,7 +3,7 @@
 
 use super::map::STACK_GAP;
 use super::vma::{Memory, VmFlags, Vma};
-use super::{FaultOutcome, FutexKey, Limits, Mm, State};
+use super::{FaultOutcome, FutexKey, Limits, Mm, State, pager};
 use crate::process::Work;
 use crate::user::{self, UserAddr};
 use crate::{Errno, Result, Task, host_error, pal};
@@ -24,7 +24,7 @@ const STACK_STEP: usize = 128 << 10;
 
 /// Maps the contents that a mapping's object has in `from..to` and the platform does not map yet.
 pub(super) fn fill(v: &mut Vma, from: usize, to: usize) -> Result<()> {
-    let (start, prot, shared) = (v.start, v.prot, v.shared());
+    let (start, prot, shared) = (v.start, pager::shown(v, v.prot), v.shared());
     let Memory::Pages {
         map,
         offset,
@@ -152,6 +152,7 @@ impl State {
     }
 
     fn settle(&mut self, mm: &Mm) {
+        mm.hold_still_as_asked(self);
         let work = core::mem::take(&mut *mm.shrunk.lock());
         for (object, from) in work {
             // If the host cannot unmap (it is out of memory), the pages read as zero: not a
@@ -213,9 +214,25 @@ impl Mm {
             let filled_all = fill(v, low, high).is_ok();
             let now = matches!(&v.memory, Memory::Pages { filled, .. } if filled.contains(page));
             return if now || (!filled_all && fill(v, page, page + PAGE).is_ok()) {
+                if write && v.is_tracked() {
+                    // If that fails, the next access tells.
+                    State::allow_writing(v, page);
+                }
                 FaultOutcome::Repaired
             } else {
                 FaultOutcome::Bus
+            };
+        }
+        if v.is_tracked() {
+            let rights = pager::shown(v, v.prot);
+            let repaired = match write {
+                true => State::allow_writing(v, page),
+                // It may have been given the right to write meanwhile, and then has it again soon.
+                false => pal().protect(page, PAGE, rights).is_ok(),
+            };
+            return match repaired {
+                true => FaultOutcome::Repaired,
+                false => FaultOutcome::Segv(SEGV_MAPERR),
             };
         }
         // The platform should have it: another thread has just made the mapping, or changed its

@@ -18,6 +18,7 @@ mod map;
 pub mod memfd;
 mod move_;
 pub mod object;
+pub mod pager;
 pub mod patch;
 pub mod policy;
 mod protect;
@@ -171,6 +172,8 @@ pub struct Mm {
     state: Mutex<State>,
     /// Objects that shrank: id, and the offset from which mappings must go.
     shrunk: Mutex<Vec<(u64, u64)>>,
+    /// Objects whose pages are to hold still.
+    asked: Mutex<Vec<Arc<PageObject>>>,
     /// System call sites; taken before `state`.
     sites: Mutex<patch::Sites>,
 }
@@ -198,6 +201,7 @@ impl Mm {
             me: me.clone(),
             state: Mutex::new(state),
             shrunk: Mutex::default(),
+            asked: Mutex::default(),
             sites: Mutex::default(),
         })
     }
@@ -330,6 +334,7 @@ impl Mm {
         drop(s);
         drop(old);
         self.shrunk.lock().clear();
+        self.asked.lock().clear();
         *self.sites.lock() = patch::Sites::default();
         Ok(())
     }

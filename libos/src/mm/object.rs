@@ -3,6 +3,7 @@
 
 use super::Mm;
 use super::extents::{Cut, Extents, Run};
+use super::pager::{Changed, Pager};
 use crate::abi::raw::general::{
     F_SEAL_EXEC, F_SEAL_FUTURE_WRITE, F_SEAL_GROW, F_SEAL_SEAL, F_SEAL_SHRINK, F_SEAL_WRITE,
 };
@@ -67,15 +68,26 @@ impl Budget {
 }
 
 #[derive(Default)]
-struct State {
-    size: u64,
-    extents: Extents,
+pub(super) struct State {
+    pub(super) size: u64,
+    pub(super) extents: Extents,
     seals: u32,
     /// Mappings of it, and those of them that are or may become writable and write through.
-    maps: usize,
+    pub(super) maps: usize,
     writable_maps: usize,
     /// Address spaces that map it (or did).
     mappers: Vec<Weak<Mm>>,
+    /// For [`super::pager`].
+    pub(super) changed: Changed,
+}
+
+impl State {
+    /// The address space that maps it, if there is one only.
+    pub(super) fn only_mapper(&self) -> Option<Arc<Mm>> {
+        let mut all = self.mappers.iter().filter_map(Weak::upgrade);
+        let only = all.next()?;
+        (self.maps > 0 && all.next().is_none()).then_some(only)
+    }
 }
 
 /// A growable run of pages with holes. Contents are shared by all who map it.
@@ -89,7 +101,9 @@ pub struct PageObject {
     fixed: bool,
     budget: Option<Arc<Budget>>,
     change: Mutex<()>,
-    state: Mutex<State>,
+    /// Where the contents come from, if they are elsewhere.
+    pub(super) pager: Option<Weak<dyn Pager>>,
+    pub(super) state: Mutex<State>,
 }
 
 enum Segment {
@@ -109,6 +123,14 @@ impl PageObject {
         Self::make(None, F_SEAL_SEAL, None)
     }
 
+    /// The contents of a file that is elsewhere.
+    pub fn paged(size: u64, pager: Weak<dyn Pager>) -> Arc<Self> {
+        let mut object = Self::bare(None, F_SEAL_SEAL, None);
+        object.pager = Some(pager);
+        object.state.get_mut().size = size;
+        Arc::new(object)
+    }
+
     /// As [`PageObject::new`], with memory that counts against a budget.
     pub fn with_budget(budget: Arc<Budget>) -> Arc<Self> {
         Self::make(Some(budget), F_SEAL_SEAL, None)
@@ -125,18 +147,23 @@ impl PageObject {
     }
 
     fn make(budget: Option<Arc<Budget>>, seals: u32, size: Option<u64>) -> Arc<Self> {
+        Arc::new(Self::bare(budget, seals, size))
+    }
+
+    fn bare(budget: Option<Arc<Budget>>, seals: u32, size: Option<u64>) -> Self {
         static NEXT: AtomicU64 = AtomicU64::new(1);
-        Arc::new(PageObject {
+        PageObject {
             id: NEXT.fetch_add(1, Ordering::Relaxed),
             fixed: size.is_some(),
             budget,
             change: Mutex::new(()),
+            pager: None,
             state: Mutex::new(State {
                 size: size.unwrap_or(0),
                 seals,
                 ..State::default()
             }),
-        })
+        }
     }
 
     /// A number that no other object ever has.
@@ -174,6 +201,12 @@ impl PageObject {
         let mut done = 0;
         while dst.left() > 0 {
             let at = offset.saturating_add(done as u64);
+            if at < self.size() {
+                match self.bring_in(at) {
+                    Err(_) if done > 0 => break,
+                    brought => brought?,
+                }
+            }
             let Some(segment) = self.segment(at, dst.left()) else {
                 break;
             };
@@ -216,6 +249,9 @@ impl PageObject {
 
     /// Writes at `offset`, growing. ENOSPC if memory is out, EPERM if sealed.
     pub fn write(&self, offset: u64, src: &mut IoSrc<'_>) -> Result<usize> {
+        if self.is_paged() {
+            return self.write_paged(offset, src);
+        }
         let _one = self.change.lock();
         self.write_locked(offset, src)
     }
@@ -446,6 +482,12 @@ impl PageObject {
     /// suggests that more is coming: then as much again is filled, within `max`. ENOMEM if memory
     /// or the budget is out, ENXIO beyond the last page.
     pub fn extent_or_alloc(&self, offset: u64, max: u64) -> Result<Run> {
+        if self.is_paged() {
+            if offset >= self.size().next_multiple_of(P) {
+                return Err(Errno::ENXIO);
+            }
+            self.bring_in(offset)?;
+        }
         let mut s = self.state.lock();
         let page = offset / P;
         let end = offset
@@ -457,6 +499,10 @@ impl PageObject {
         }
         if let Some(r) = s.extents.run(page, end) {
             return Ok(r);
+        }
+        if self.is_paged() {
+            // It was cut off in between.
+            return Err(Errno::ENXIO);
         }
         if self.fixed && s.size > SMALL {
             // The whole block, if it can be had; it takes memory only as it is touched.

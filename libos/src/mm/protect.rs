@@ -36,8 +36,9 @@ impl State {
             Memory::Pages { filled, .. } => filled.within(start, end),
             Memory::Anon | Memory::Host { .. } => v.guards.gaps(start, end),
         };
+        let rights = super::pager::shown(v, prot);
         for (a, b) in there {
-            pal().protect(a, b - a, prot).map_err(host_error)?;
+            pal().protect(a, b - a, rights).map_err(host_error)?;
         }
         self.map.change(start, |v| v.prot = prot);
         Ok(())

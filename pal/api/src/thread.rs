@@ -82,7 +82,7 @@ pub trait Kernel: Sync {
     fn interrupt(&self, token: usize, ctx: &mut Context);
     /// A new thread's first step.
     fn start(&self, token: usize, ctx: &mut Context);
-    /// The kernel's own thread: timers. Never returns.
+    /// A thread of the kernel's own. Never returns.
     fn service(&self) -> !;
     /// The person at the terminal or the host's init sent the launcher this signal.
     fn host_signal(&self, signal: i32);

@@ -4,10 +4,12 @@ use super::Node;
 use crate::fs::atime::{self, now};
 use crate::fs::file::O_APPEND;
 use crate::fs::{Dirent, File, FileOps, Inode, Mappable, SetAttr, Stat};
+use crate::mm::PageObject;
 use crate::process::creds::CAP_FSETID;
 use crate::uio::{IoDst, IoSrc};
 use crate::wait::{Events, POLLIN, POLLOUT, POLLRDNORM, POLLWRNORM, PollTable};
 use crate::{Errno, Result, Task};
+use alloc::sync::Arc;
 use alloc::vec::Vec;
 use bastide_abi::raw::general::{
     FALLOC_FL_KEEP_SIZE, FALLOC_FL_PUNCH_HOLE, FALLOC_FL_ZERO_RANGE, O_DSYNC,
@@ -22,15 +24,28 @@ impl Node {
     /// Reads contents: from memory if they are there. No lock is held while they are copied to the
     /// application.
     pub(super) fn read_to(&self, offset: u64, dst: &mut IoDst<'_>) -> Result<usize> {
-        let object = self.object.lock().as_ref().map(|m| m.object.clone());
-        if let Some(object) = object {
-            return object.read(offset, dst);
-        }
+        let object = self.object.lock().clone();
         let mut done = 0;
         let mut buf = self.core.buffer(dst.left());
         while dst.left() > 0 {
             let at = offset.saturating_add(done as u64);
-            let want = dst.left().min(buf.len());
+            let mut want = dst.left().min(buf.len());
+            if let Some(object) = &object {
+                match object.read_present(at, dst) {
+                    Ok(0) => {}
+                    Ok(n) => {
+                        done += n;
+                        continue;
+                    }
+                    Err(_) if done > 0 => break,
+                    Err(e) => return Err(e),
+                }
+                // Up to where there are contents in memory, that may be newer.
+                let next = object
+                    .next_extent(at - at % BLOCK as u64)
+                    .unwrap_or(u64::MAX);
+                want = want.min(usize::try_from(next - at).unwrap_or(usize::MAX));
+            }
             let part = buf.get_mut(..want).unwrap_or_default();
             let step = (self.core.read(self.ino, at, part))
                 .and_then(|n| Ok((n, dst.put(part.get(..n).unwrap_or_default())?)));
@@ -54,9 +69,8 @@ impl Node {
             };
             Ok((at, v.write(self.ino, at, data)?))
         })?;
-        if let Some(mapped) = &*held {
-            let part = data.get(..n).unwrap_or_default();
-            mapped.object.write(at, &mut IoSrc::kernel(part))?;
+        if let Some(object) = &*held {
+            object.overwrite(at, data.get(..n).unwrap_or_default())?;
         }
         Ok((at, n))
     }
@@ -105,7 +119,7 @@ impl Node {
         let held = self.object.lock();
         self.core.change(|v| v.punch(self.ino, offset, len))?;
         match &*held {
-            Some(mapped) => mapped.object.punch(offset, len),
+            Some(object) => object.punch(offset, len),
             None => Ok(()),
         }
     }
@@ -182,9 +196,13 @@ impl FileOps for Node {
 
     fn mmap(&self, f: &File) -> Result<Mappable> {
         self.regular().map_err(|_| Errno::ENODEV)?;
-        let object = self.object(f.writable())?;
+        let object = self.object()?;
         self.accessed(f);
         Ok(Mappable::Pages(object))
+    }
+
+    fn mapped(&self) -> Option<Arc<PageObject>> {
+        self.object.lock().clone()
     }
 
     fn truncate(&self, len: u64) -> Result<()> {

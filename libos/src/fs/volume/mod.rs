@@ -1,11 +1,12 @@
 //! Sealed volumes: what `libos/volume` keeps in one host file, as a mounted file system.
 //!
 //! Contents are read from and written to the volume, which holds back what is written until a
-//! commit: `fsync(2)`, `sync(2)`, [`INTERVAL`] after the last one, and the enclave's end. A file
-//! that is mapped is in memory whole ([`node::Node::object`]) as long as it is; its writes go to
-//! both, and what was written through shared mappings is found by comparing, at the next commit.
+//! commit: `fsync(2)`, `sync(2)`, [`INTERVAL`] after the first change, and the enclave's end. Of a
+//! file that is mapped, the pages that were accessed are in memory ([`node::Node::object`]); writes
+//! go to both, and pages that were written to through shared mappings are taken over at the next
+//! commit.
 //!
-//! Lock order: the files in use, a file's object, the volume.
+//! Lock order: the files in use, an address space, a file's object, the volume.
 
 mod device;
 mod file;
@@ -15,6 +16,8 @@ pub use node::Node;
 
 use super::inode::new_dev;
 use super::{FileSystem, HostHandle, Inode, StatFs};
+use crate::background::{self, Job};
+use crate::time::{Base, Fire, add_timer};
 use crate::{Errno, Result, pal};
 use alloc::boxed::Box;
 use alloc::collections::BTreeMap;
@@ -24,10 +27,10 @@ use alloc::vec::Vec;
 use bastide_base::sync::{Mutex, Once};
 use bastide_pal::HostFd;
 use bastide_volume::{BLOCK, DeviceError, Error, Image, Options, ROOT, Volume};
-use core::sync::atomic::{AtomicU64, Ordering};
+use core::sync::atomic::{AtomicBool, Ordering};
 use device::{AnchorFile, Enclave, HostFile};
 
-/// How long changes wait for a commit at most while others follow, nanoseconds.
+/// How long changes wait for a commit at most, nanoseconds.
 const INTERVAL: u64 = 5_000_000_000;
 /// Most bytes that pass through kernel memory at once, and buffers of that size that are kept.
 const BOUNCE: usize = 256 << 10;
@@ -37,6 +40,7 @@ const MAGIC: u64 = 0x4241_5354;
 
 /// What the files of a volume share.
 pub(super) struct Core {
+    me: Weak<Core>,
     fs: Once<Weak<VolumeFs>>,
     dev: u64,
     volume: Mutex<Volume>,
@@ -44,8 +48,8 @@ pub(super) struct Core {
     nodes: Mutex<BTreeMap<u64, Weak<Node>>>,
     /// Memory of that size is costly to come by, and so is kept.
     buffers: Mutex<Vec<Vec<u8>>>,
-    /// When the last commit was, monotonic.
-    committed: AtomicU64,
+    /// A commit is due soon.
+    armed: AtomicBool,
 }
 
 /// A mounted volume.
@@ -86,14 +90,18 @@ fn mounted(opened: bastide_volume::Result<Volume>) -> Result<Arc<VolumeFs>> {
         pal().log(line.as_bytes());
         errno(e)
     })?;
-    let core = Arc::new(Core {
+    let core = Arc::new_cyclic(|me| Core {
+        me: me.clone(),
         fs: Once::new(),
         dev: new_dev(),
         volume: Mutex::new(volume),
         nodes: Mutex::default(),
         buffers: Mutex::default(),
-        committed: AtomicU64::new(crate::time::monotonic()),
+        armed: AtomicBool::new(false),
     });
+    if !read_only {
+        background::want();
+    }
     let root = core.node(ROOT)?;
     let fs = Arc::new(VolumeFs { core, root });
     fs.core.fs.get_or_init(|| Arc::downgrade(&fs));
@@ -153,17 +161,24 @@ impl Core {
         Buffer { core: self, bytes }
     }
 
-    /// Changes something of the volume, and commits if it is time to.
+    /// Changes something of the volume.
     fn change<T>(&self, f: impl FnOnce(&mut Volume) -> bastide_volume::Result<T>) -> Result<T> {
         let mut volume = self.volume.lock();
         let result = f(&mut volume).map_err(errno);
-        let now = crate::time::monotonic();
-        if now.saturating_sub(self.committed.load(Ordering::Relaxed)) > INTERVAL {
-            self.committed.store(now, Ordering::Relaxed);
-            // After a failure all is as before: the next commit, or `fsync(2)`, tells.
-            let _ = volume.commit();
+        let dirty = volume.is_dirty();
+        drop(volume);
+        if dirty {
+            self.arm();
         }
         result
+    }
+
+    /// There is something to commit in some time.
+    fn arm(&self) {
+        if !self.armed.swap(true, Ordering::AcqRel) {
+            let due = crate::time::monotonic().saturating_add(INTERVAL);
+            add_timer(Base::Monotonic, due, self.me.clone());
+        }
     }
 
     /// The file with a number: the same object for all, as long as anybody uses it.
@@ -201,6 +216,32 @@ impl Core {
         (self.nodes.lock().values())
             .filter_map(Weak::upgrade)
             .collect()
+    }
+}
+
+impl Fire for Core {
+    fn fire(self: Arc<Self>) {
+        background::add(self.me.clone());
+    }
+}
+
+impl Job for Core {
+    fn run(self: Arc<Self>) {
+        self.armed.store(false, Ordering::Release);
+        let mut again = false;
+        for node in self.in_use() {
+            node.ask_to_hold_still();
+            // What cannot be written now is tried again.
+            again |= node.write_back().unwrap_or(true);
+        }
+        // The next change, or `fsync(2)`, tells whom it concerns.
+        again |= match self.volume.lock().commit() {
+            Ok(()) | Err(Error::Stopped) => false,
+            Err(_) => true,
+        };
+        if again {
+            self.arm();
+        }
     }
 }
 
@@ -263,8 +304,6 @@ impl FileSystem for VolumeFs {
         for node in self.core.in_use() {
             node.write_back()?;
         }
-        let now = crate::time::monotonic();
-        self.core.committed.store(now, Ordering::Relaxed);
         self.core.volume.lock().commit().map_err(sync_errno)
     }
 }

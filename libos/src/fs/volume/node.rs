@@ -1,15 +1,15 @@
 //! A file of a volume as an inode.
 
-use super::{Core, sync_errno};
+use super::{BOUNCE, Core, sync_errno};
 use crate::fs::devfs;
 use crate::fs::inode::Entry;
 use crate::fs::{FileOps, FileSystem, Inode, Kind, SetAttr, Stat, Xattr};
 use crate::ipc::pipe::{self, Fifo, Pipe};
 use crate::mm::PageObject;
-use crate::uio::{IoDst, IoSrc};
+use crate::mm::pager::Pager;
+use crate::uio::IoDst;
 use crate::{Errno, Result, Task};
-use alloc::sync::Arc;
-use alloc::vec;
+use alloc::sync::{Arc, Weak};
 use alloc::vec::Vec;
 use bastide_abi::raw::general::{RENAME_EXCHANGE, RENAME_NOREPLACE};
 use bastide_base::sync::{Mutex, Once};
@@ -22,92 +22,100 @@ pub struct Node {
     pub(super) ino: u64,
     kind: Kind,
     fifo: Once<Arc<Fifo>>,
-    /// The contents in memory, while they are mapped.
-    pub(super) object: Mutex<Option<Mapped>>,
+    me: Weak<Node>,
+    /// The contents where they are mapped. Held while contents change, so that what comes in and
+    /// what is written do not cross.
+    pub(super) object: Mutex<Option<Arc<PageObject>>>,
 }
 
-/// Contents that are or were mapped.
-pub(super) struct Mapped {
-    pub object: Arc<PageObject>,
-    /// A mapping may have changed them.
-    pub writable: bool,
-}
+/// Bytes that come in for one access, and for one after many.
+const AROUND: u64 = 64 << 10;
+const AHEAD: u64 = 256 << 10;
+const B: u64 = BLOCK as u64;
 
 impl Node {
     pub(super) fn new(core: Arc<Core>, ino: u64, mode: u32) -> Arc<Node> {
-        Arc::new(Node {
+        Arc::new_cyclic(|me| Node {
             core,
             ino,
             kind: Kind::of(mode).unwrap_or(Kind::Regular),
             fifo: Once::new(),
+            me: me.clone(),
             object: Mutex::new(None),
         })
     }
 
-    /// Brings the contents into memory, to be mapped.
-    pub(super) fn object(&self, writable: bool) -> Result<Arc<PageObject>> {
+    /// The contents, to be mapped.
+    pub(super) fn object(&self) -> Result<Arc<PageObject>> {
         let mut held = self.object.lock();
-        if let Some(mapped) = &mut *held {
-            mapped.writable |= writable;
-            return Ok(mapped.object.clone());
+        if let Some(object) = &*held {
+            return Ok(object.clone());
         }
-        let object = PageObject::new();
         let size = self.core.with(|v| v.inode(self.ino))?.size;
-        let mut at = 0;
-        // Holes stay holes.
-        while let Some(data) = self.core.with(|v| v.seek(self.ino, at, true))? {
-            let hole = self.core.with(|v| v.seek(self.ino, data, false))?;
-            let end = hole.unwrap_or(size);
-            at = data;
-            while at < end {
-                let mut buf = vec![0; (end - at).min(256 << 10) as usize];
-                let n = self.core.with(|v| v.read(self.ino, at, &mut buf))?;
-                let part = buf.get(..n).filter(|p| !p.is_empty()).ok_or(Errno::EIO)?;
-                object.write(at, &mut IoSrc::kernel(part))?;
-                at += n as u64;
-            }
-        }
-        object.set_size(size)?;
-        *held = Some(Mapped {
-            object: object.clone(),
-            writable,
-        });
+        let object = PageObject::paged(size, self.me.clone());
+        *held = Some(object.clone());
         Ok(object)
     }
 
-    /// Takes over what mappings wrote, and gives the memory back if there are none any more.
-    pub(super) fn write_back(&self) -> Result<()> {
-        let mut held = self.object.lock();
-        let Some(mapped) = &*held else {
-            return Ok(());
-        };
-        if mapped.writable {
-            self.take_over(&mapped.object)?;
+    /// Has mappings stop writing, as soon as they can, so that what they wrote can be taken over.
+    pub(super) fn ask_to_hold_still(&self) {
+        let object = self.object.lock().clone();
+        if let Some(object) = object {
+            object.ask_to_hold_still();
         }
-        if Arc::strong_count(&mapped.object) == 1 {
-            *held = None;
-        }
-        Ok(())
     }
 
-    fn take_over(&self, object: &PageObject) -> Result<()> {
-        let size = object.size();
-        let mut at = 0;
-        while at < size
-            && let Ok(data) = object.seek_data(at, true)
-        {
-            at = data - data % BLOCK as u64;
-            let mut new = Vec::new();
-            let n = object.read(at, &mut IoDst::kernel(&mut new, BLOCK))?;
-            let new = new.get(..n).unwrap_or_default();
-            let mut old = vec![0; n];
-            self.core.with(|v| v.read(self.ino, at, &mut old))?;
-            if new != old {
-                self.core.change(|v| v.write(self.ino, at, new))?;
+    /// Takes over what mappings wrote, and gives the memory back if there are none any more. Whether
+    /// there was anything, and there may be more at any time.
+    pub(super) fn write_back(&self) -> Result<bool> {
+        let mut held = self.object.lock();
+        let Some(object) = &*held else {
+            return Ok(false);
+        };
+        let pages = object.take_changed();
+        let mut wrote = false;
+        let mut done = 0;
+        for run in pages.chunk_by(|a, b| a + 1 == *b) {
+            for part in run.chunks(BOUNCE / BLOCK) {
+                let taken = self.take_over(object, part);
+                if taken.is_err() {
+                    object.put_back(pages.iter().skip(done).copied());
+                }
+                wrote |= taken?;
+                done += part.len();
             }
-            at += BLOCK as u64;
         }
-        Ok(())
+        let mapped = object.is_mapped();
+        if Arc::strong_count(object) == 1 {
+            *held = None;
+        }
+        Ok(wrote && mapped)
+    }
+
+    /// Writes the pages of a run that differ from the file; whether any did.
+    fn take_over(&self, object: &PageObject, run: &[u64]) -> Result<bool> {
+        let start = run.first().copied().unwrap_or(0) * B;
+        let mut new = Vec::new();
+        let n = object.read_present(start, &mut IoDst::kernel(&mut new, run.len() * BLOCK))?;
+        let mut old = self.core.buffer(n);
+        let old = old.get_mut(..n).unwrap_or_default();
+        self.core.read(self.ino, start, old)?;
+        let pairs: Vec<(&[u8], &[u8])> = new.chunks(BLOCK).zip(old.chunks(BLOCK)).collect();
+        let mut at = 0;
+        let mut wrote = false;
+        for same in pairs.chunk_by(|a, b| (a.0 == a.1) == (b.0 == b.1)) {
+            let len = same.iter().map(|p| p.0.len()).sum::<usize>();
+            if same.iter().any(|p| p.0 != p.1) {
+                let data = new.get(at..at + len).unwrap_or_default();
+                let put = (self.core).change(|v| v.write(self.ino, start + at as u64, data))?;
+                if put < len {
+                    return Err(Errno::ENOSPC);
+                }
+                wrote = true;
+            }
+            at += len;
+        }
+        Ok(wrote)
     }
 
     /// This file's attributes.
@@ -132,7 +140,7 @@ impl Node {
         };
         self.core.change(|v| v.set_attr(self.ino, &attr))?;
         match &*held {
-            Some(mapped) => mapped.object.set_size(size),
+            Some(object) => object.set_size(size),
             None => Ok(()),
         }
     }
@@ -143,6 +151,30 @@ impl Node {
             Kind::Dir => Err(Errno::EISDIR),
             _ => Err(Errno::EINVAL),
         }
+    }
+}
+
+impl Pager for Node {
+    fn page_in(&self, object: &PageObject, offset: u64) -> Result<()> {
+        let _unchanged = self.object.lock();
+        let before = object.read_before(offset);
+        let len = match before {
+            ..AROUND => AROUND,
+            _ => AHEAD,
+        };
+        // All around, or from here on.
+        let start = match before {
+            0 => offset - offset % AROUND,
+            _ => offset - offset % B,
+        };
+        let mut buf = self.core.buffer(len as usize);
+        let part = buf.get_mut(..len as usize).unwrap_or_default();
+        let n = self.core.read(self.ino, start, part)?;
+        object.install(start, part.get(..n).unwrap_or_default())
+    }
+
+    fn changed(&self) {
+        self.core.arm();
     }
 }
 

@@ -213,7 +213,11 @@ impl Mm {
             let high = (page & !(AROUND - 1)).saturating_add(AROUND).min(end);
             let filled_all = fill(v, low, high).is_ok();
             let now = matches!(&v.memory, Memory::Pages { filled, .. } if filled.contains(page));
-            return if now || (!filled_all && fill(v, page, page + PAGE).is_ok()) {
+            let paged = match &v.memory {
+                Memory::Pages { map, .. } if map.object().is_paged() => Some(map.object().clone()),
+                _ => None,
+            };
+            let outcome = if now || (!filled_all && fill(v, page, page + PAGE).is_ok()) {
                 if write && v.is_tracked() {
                     // If that fails, the next access tells.
                     State::allow_writing(v, page);
@@ -222,6 +226,10 @@ impl Mm {
             } else {
                 FaultOutcome::Bus
             };
+            if let Some(object) = paged {
+                s.make_room(self, &object, offset);
+            }
+            return outcome;
         }
         if v.is_tracked() {
             let rights = pager::shown(v, v.prot);

@@ -50,6 +50,16 @@ impl Budget {
         self.used.load(Ordering::Relaxed)
     }
 
+    /// Counts `n` more pages, even beyond the limit.
+    fn add(&self, n: u64) {
+        self.used.fetch_add(n, Ordering::Relaxed);
+    }
+
+    /// Pages that should be given back.
+    pub(super) fn excess(&self) -> u64 {
+        self.used().saturating_sub(self.limit())
+    }
+
     /// Takes up to `n` pages; returns how many.
     fn take(&self, n: u64) -> u64 {
         let mut got = 0;
@@ -77,11 +87,17 @@ pub(super) struct State {
     writable_maps: usize,
     /// Address spaces that map it (or did).
     mappers: Vec<Weak<Mm>>,
-    /// For [`super::pager`].
+    /// For [`super::pager`]; and where to look next for what can be paged out.
     pub(super) changed: Changed,
+    pub(super) hand: u64,
 }
 
 impl State {
+    /// Address spaces that may map it.
+    pub(super) fn mapper_count(&self) -> usize {
+        self.mappers.iter().filter(|m| m.strong_count() > 0).count()
+    }
+
     /// The address space that maps it, if there is one only.
     pub(super) fn only_mapper(&self) -> Option<Arc<Mm>> {
         let mut all = self.mappers.iter().filter_map(Weak::upgrade);
@@ -99,7 +115,7 @@ pub struct PageObject {
     id: u64,
     /// Shared memory of a fixed size: no holes to keep, so an access may bring in a large block.
     fixed: bool,
-    budget: Option<Arc<Budget>>,
+    pub(super) budget: Option<Arc<Budget>>,
     change: Mutex<()>,
     /// Where the contents come from, if they are elsewhere.
     pub(super) pager: Option<Weak<dyn Pager>>,
@@ -123,9 +139,10 @@ impl PageObject {
         Self::make(None, F_SEAL_SEAL, None)
     }
 
-    /// The contents of a file that is elsewhere.
-    pub fn paged(size: u64, pager: Weak<dyn Pager>) -> Arc<Self> {
-        let mut object = Self::bare(None, F_SEAL_SEAL, None);
+    /// The contents of a file that is elsewhere. Where they are too many for the budget, those of
+    /// before give way.
+    pub fn paged(size: u64, pager: Weak<dyn Pager>, budget: Arc<Budget>) -> Arc<Self> {
+        let mut object = Self::bare(Some(budget), F_SEAL_SEAL, None);
         object.pager = Some(pager);
         object.state.get_mut().size = size;
         Arc::new(object)
@@ -186,11 +203,18 @@ impl PageObject {
         self.state.lock().maps > 0
     }
 
-    fn charge(&self, n: u64) -> u64 {
-        self.budget.as_ref().map_or(n, |b| b.take(n))
+    pub(super) fn charge(&self, n: u64) -> u64 {
+        match &self.budget {
+            Some(b) if self.is_paged() => {
+                b.add(n);
+                n
+            }
+            Some(b) => b.take(n),
+            None => n,
+        }
     }
 
-    fn refund(&self, n: u64) {
+    pub(super) fn refund(&self, n: u64) {
         if let Some(b) = &self.budget {
             b.give(n);
         }
@@ -612,7 +636,8 @@ impl Drop for Mapped {
         let mut s = self.object.state.lock();
         s.maps -= 1;
         s.writable_maps -= usize::from(self.writable);
-        let gone = if s.maps == 0 {
+        let unmapped = s.maps == 0;
+        let gone = if unmapped {
             s.mappers.clear();
             s.extents.sweep()
         } else {
@@ -620,6 +645,9 @@ impl Drop for Mapped {
         };
         drop(s);
         drop(gone);
+        if unmapped {
+            self.object.tell_pager();
+        }
     }
 }
 

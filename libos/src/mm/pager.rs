@@ -4,13 +4,13 @@
 //! A shared mapping shows a page without the right to write until it is written to. Then the page
 //! counts as changing, until its only address space has lost that right again ([`State::hold_still`]).
 
-use super::extents::Run;
+use super::extents::{Cut, Run};
 use super::object::PageObject;
-use super::vma::{Memory, Vma};
+use super::vma::{Memory, VmFlags, Vma};
 use super::{Mm, State};
 use crate::process::Work;
 use crate::uio::{IoDst, IoSrc};
-use crate::{Errno, Result, Task, pal};
+use crate::{Errno, Result, Task, host_error, pal};
 use alloc::collections::BTreeSet;
 use alloc::sync::{Arc, Weak};
 use alloc::vec::Vec;
@@ -26,7 +26,10 @@ const CLUSTER: usize = 16 * PAGE;
 pub trait Pager: Send + Sync {
     /// Gives the object contents ([`PageObject::install`]): those of the page at `offset` at least.
     fn page_in(&self, object: &PageObject, offset: u64) -> Result<()>;
-    /// There are pages that may have been changed.
+    /// Takes contents back that nobody maps any more: writes what was changed of them, and has the
+    /// object drop them ([`PageObject::forget`]).
+    fn page_out(&self, object: &PageObject, offset: u64, len: u64) -> Result<()>;
+    /// There are pages that may have been changed, or that nobody maps any more.
     fn changed(&self);
 }
 
@@ -68,7 +71,7 @@ impl PageObject {
         let last = s.size.div_ceil(P);
         for (page, piece) in (offset / P..last).zip(data.chunks(PAGE)) {
             if s.extents.run(page, page + 1).is_none() {
-                let run = s.extents.fill(page, page + 1, |n| n);
+                let run = s.extents.fill(page, page + 1, |n| self.charge(n));
                 let run = run.ok_or(Errno::ENOMEM)?;
                 run.pages.write(run.offset, piece);
             }
@@ -121,7 +124,14 @@ impl PageObject {
                 let run = (self.present(at, src.left().min((P - at % P) as usize)))
                     .ok_or(Errno::ENXIO)?;
                 let n = src.take_pages(&run.pages, run.offset, run.len)?;
-                Ok((n, run.len))
+                match self.present(at, 1) {
+                    Some(now) if Arc::ptr_eq(&now.pages, &run.pages) => Ok((n, run.len)),
+                    // It was paged out meanwhile: once more.
+                    _ => {
+                        src.rewind(n);
+                        Ok((0, 0))
+                    }
+                }
             });
             match step {
                 Ok((n, room)) => {
@@ -165,9 +175,61 @@ impl PageObject {
         }
         let pages = offset / P..offset.saturating_add(len).div_ceil(P);
         self.state.lock().changed.changing.extend(pages);
-        if let Ok(pager) = self.pager() {
+        self.tell_pager();
+    }
+
+    pub(super) fn tell_pager(&self) {
+        if let Some(pager) = self.pager.as_ref().and_then(Weak::upgrade) {
             pager.changed();
         }
+    }
+
+    /// Drops contents that were hidden from the only address space that maps them, if it still is
+    /// the only one.
+    pub fn forget(&self, offset: u64, len: u64) {
+        let gone = {
+            let mut s = self.state.lock();
+            if s.mapper_count() > 1 {
+                return;
+            }
+            let (first, end) = (offset / P, (offset + len).div_ceil(P));
+            // What was written to meanwhile stays.
+            let mut at = first;
+            let dirty: Vec<u64> = (s.changed.changing.range(first..end))
+                .chain(s.changed.still.range(first..end))
+                .copied()
+                .collect::<BTreeSet<u64>>()
+                .into_iter()
+                .collect();
+            let mut gone = Vec::new();
+            for stop in dirty.into_iter().chain([end]) {
+                if stop > at {
+                    let (freed, blocks) = s.extents.cut(at, stop, Cut::Unmapped);
+                    self.refund(freed);
+                    gone.extend(blocks);
+                }
+                at = stop + 1;
+            }
+            gone
+        };
+        drop(gone);
+    }
+
+    /// As [`PageObject::take_changed`], of a range that nobody maps.
+    pub fn take_changed_in(&self, offset: u64, len: u64) -> Vec<u64> {
+        let pages = offset / P..(offset + len).div_ceil(P);
+        let mut s = self.state.lock();
+        let s = &mut *s;
+        let last = s.size.div_ceil(P);
+        let mut taken = BTreeSet::new();
+        for set in [&mut s.changed.changing, &mut s.changed.still] {
+            let some: Vec<u64> = set.range(pages.clone()).copied().collect();
+            set.retain(|p| !pages.contains(p));
+            taken.extend(some);
+        }
+        (taken.into_iter())
+            .filter(|p| *p < last && s.extents.run(*p, p + 1).is_some())
+            .collect()
     }
 
     /// Takes the pages that may differ from the file. Those that may still be changed, because they
@@ -302,6 +364,106 @@ impl State {
             }
         }
         object.held_still(&pages);
+    }
+}
+
+/// Contents that are paged out at once.
+const WINDOW: u64 = 2 << 20;
+/// Windows that one fault pages out at most.
+const WINDOWS: usize = 8;
+
+impl State {
+    /// Pages contents of a paged object out if there are too many, but for what is around `keep`.
+    /// Only what this address space alone maps, and shares, can be: the others could not be told.
+    pub(super) fn make_room(&mut self, mm: &Mm, object: &PageObject, keep: u64) {
+        let excess = object.budget.as_ref().map_or(0, |b| b.excess());
+        let mut left = excess * P;
+        if left == 0 || !object.is_mapped_by(mm) {
+            return;
+        }
+        let ours = |v: &Vma| matches!(&v.memory, Memory::Pages { map, .. } if map.object().id() == object.id());
+        let starts: Vec<usize> = self
+            .map
+            .iter()
+            .filter(|v| ours(v))
+            .map(|v| v.start)
+            .collect();
+        let fixed = |v: &Vma| !v.shared() || v.flags.contains(VmFlags::LOCKED);
+        if (starts.iter()).any(|s| self.map.find(*s).is_none_or(fixed)) {
+            return;
+        }
+        for _ in 0..WINDOWS {
+            let Some(window) = object.next_victim(keep / WINDOW) else {
+                return;
+            };
+            let (from, to) = (window * WINDOW, (window + 1) * WINDOW);
+            for start in &starts {
+                let Some(v) = self.map.find_mut(*start) else {
+                    continue;
+                };
+                if v.hide(from, to).is_err() {
+                    return;
+                }
+            }
+            // What could not be written stays.
+            let before = object.allocated();
+            let paged_out = object
+                .pager()
+                .and_then(|p| p.page_out(object, from, WINDOW));
+            if paged_out.is_err() {
+                return;
+            }
+            left = left.saturating_sub(before.saturating_sub(object.allocated()));
+            if left == 0 {
+                return;
+            }
+        }
+    }
+}
+
+impl Vma {
+    /// Unmaps what it shows of `from..to` of its object; it comes back on access.
+    fn hide(&mut self, from: u64, to: u64) -> Result<()> {
+        let (start, end) = (self.start, self.end);
+        let Memory::Pages { offset, filled, .. } = &mut self.memory else {
+            return Ok(());
+        };
+        let address = |at: u64| {
+            let skip = usize::try_from(at.saturating_sub(*offset)).unwrap_or(usize::MAX);
+            start.saturating_add(skip).min(end)
+        };
+        let (a, b) = (address(from), address(to));
+        for (a, b) in filled.within(a, b) {
+            pal().unmap(a, b - a).map_err(host_error)?;
+        }
+        filled.remove(a, b);
+        Ok(())
+    }
+}
+
+impl PageObject {
+    fn is_mapped_by(&self, mm: &Mm) -> bool {
+        let s = self.state.lock();
+        (s.only_mapper()).is_some_and(|only| core::ptr::eq(Arc::as_ptr(&only), mm))
+    }
+
+    /// The next window with contents after the one that was chosen last, but not `keep`.
+    fn next_victim(&self, keep: u64) -> Option<u64> {
+        let mut s = self.state.lock();
+        let pages = WINDOW / P;
+        for _ in 0..3 {
+            let next = s.extents.next_present(s.hand * pages);
+            let Some(page) = next else {
+                s.hand = 0;
+                continue;
+            };
+            let window = page / pages;
+            s.hand = window + 1;
+            if window != keep {
+                return Some(window);
+            }
+        }
+        None
     }
 }
 

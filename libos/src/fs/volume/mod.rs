@@ -17,6 +17,7 @@ pub use node::Node;
 use super::inode::new_dev;
 use super::{FileSystem, HostHandle, Inode, StatFs};
 use crate::background::{self, Job};
+use crate::mm::Budget;
 use crate::time::{Base, Fire, add_timer};
 use crate::{Errno, Result, pal};
 use alloc::boxed::Box;
@@ -35,6 +36,9 @@ const INTERVAL: u64 = 5_000_000_000;
 /// Most bytes that pass through kernel memory at once, and buffers of that size that are kept.
 const BOUNCE: usize = 256 << 10;
 const BUFFERS: usize = 4;
+/// Pages of mapped files that are kept in memory: 64 MiB. Those that several processes map, or one
+/// privately, are not given up while they are.
+const MAPPED: u64 = (64 << 20) / BLOCK as u64;
 /// `f_type` of `statfs(2)`: a number that no file system of Linux has, "BAST".
 const MAGIC: u64 = 0x4241_5354;
 
@@ -48,6 +52,8 @@ pub(super) struct Core {
     nodes: Mutex<BTreeMap<u64, Weak<Node>>>,
     /// Memory of that size is costly to come by, and so is kept.
     buffers: Mutex<Vec<Vec<u8>>>,
+    /// Pages of files that are mapped.
+    mapped: Arc<Budget>,
     /// A commit is due soon.
     armed: AtomicBool,
 }
@@ -97,11 +103,10 @@ fn mounted(opened: bastide_volume::Result<Volume>) -> Result<Arc<VolumeFs>> {
         volume: Mutex::new(volume),
         nodes: Mutex::default(),
         buffers: Mutex::default(),
+        mapped: Budget::new(MAPPED),
         armed: AtomicBool::new(false),
     });
-    if !read_only {
-        background::want();
-    }
+    background::want();
     let root = core.node(ROOT)?;
     let fs = Arc::new(VolumeFs { core, root });
     fs.core.fs.get_or_init(|| Arc::downgrade(&fs));

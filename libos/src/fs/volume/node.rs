@@ -52,7 +52,7 @@ impl Node {
             return Ok(object.clone());
         }
         let size = self.core.with(|v| v.inode(self.ino))?.size;
-        let object = PageObject::paged(size, self.me.clone());
+        let object = PageObject::paged(size, self.me.clone(), self.core.mapped.clone());
         *held = Some(object.clone());
         Ok(object)
     }
@@ -72,19 +72,7 @@ impl Node {
         let Some(object) = &*held else {
             return Ok(false);
         };
-        let pages = object.take_changed();
-        let mut wrote = false;
-        let mut done = 0;
-        for run in pages.chunk_by(|a, b| a + 1 == *b) {
-            for part in run.chunks(BOUNCE / BLOCK) {
-                let taken = self.take_over(object, part);
-                if taken.is_err() {
-                    object.put_back(pages.iter().skip(done).copied());
-                }
-                wrote |= taken?;
-                done += part.len();
-            }
-        }
+        let wrote = self.take_over(object, &object.take_changed())?;
         let mapped = object.is_mapped();
         if Arc::strong_count(object) == 1 {
             *held = None;
@@ -92,8 +80,23 @@ impl Node {
         Ok(wrote && mapped)
     }
 
-    /// Writes the pages of a run that differ from the file; whether any did.
-    fn take_over(&self, object: &PageObject, run: &[u64]) -> Result<bool> {
+    /// Writes pages that differ from the file; whether any did.
+    fn take_over(&self, object: &PageObject, pages: &[u64]) -> Result<bool> {
+        let (mut wrote, mut done) = (false, 0);
+        for run in pages.chunk_by(|a, b| a + 1 == *b) {
+            for part in run.chunks(BOUNCE / BLOCK) {
+                let taken = self.take_over_run(object, part);
+                if taken.is_err() {
+                    object.put_back(pages.iter().skip(done).copied());
+                }
+                wrote |= taken?;
+                done += part.len();
+            }
+        }
+        Ok(wrote)
+    }
+
+    fn take_over_run(&self, object: &PageObject, run: &[u64]) -> Result<bool> {
         let start = run.first().copied().unwrap_or(0) * B;
         let mut new = Vec::new();
         let n = object.read_present(start, &mut IoDst::kernel(&mut new, run.len() * BLOCK))?;
@@ -171,6 +174,13 @@ impl Pager for Node {
         let part = buf.get_mut(..len as usize).unwrap_or_default();
         let n = self.core.read(self.ino, start, part)?;
         object.install(start, part.get(..n).unwrap_or_default())
+    }
+
+    fn page_out(&self, object: &PageObject, offset: u64, len: u64) -> Result<()> {
+        let _unchanged = self.object.lock();
+        self.take_over(object, &object.take_changed_in(offset, len))?;
+        object.forget(offset, len);
+        Ok(())
     }
 
     fn changed(&self) {

@@ -192,7 +192,11 @@ impl Volume {
 
     /// Something is in memory only.
     pub fn is_dirty(&self) -> bool {
-        self.delta.dirty || !self.tree.is_clean() || !self.pages.is_empty() || self.mark_due
+        !self.read_only
+            && (self.delta.dirty
+                || !self.tree.is_clean()
+                || !self.pages.is_empty()
+                || self.mark_due)
     }
 
     /// Makes everything durable: after a power cut the volume opens in this state or a later one.
@@ -202,7 +206,7 @@ impl Volume {
         if self.stopped {
             return Err(Error::Stopped);
         }
-        if self.read_only || !self.is_dirty() {
+        if !self.is_dirty() {
             return Ok(());
         }
         if !self.delta.dirty && self.tree.is_clean() && self.pages.is_empty() {

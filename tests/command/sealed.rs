@@ -169,7 +169,7 @@ time.sleep(600)
     // What the disk has now is what a power cut would leave.
     let deadline = Instant::now() + LIMIT;
     let mut seen = Vec::new();
-    while seen != b"laterte\n" && Instant::now() < deadline {
+    while seen != b"lateren\n" && Instant::now() < deadline {
         std::thread::sleep(Duration::from_millis(500));
         fs::copy(scratch.path().join("v"), scratch.path().join("copy")).unwrap();
         let _ = fs::remove_file(scratch.path().join("got"));
@@ -180,7 +180,7 @@ time.sleep(600)
     let group = rustix::process::Pid::from_child(&child);
     rustix::process::kill_process_group(group, rustix::process::Signal::KILL).unwrap();
     child.wait().unwrap();
-    assert_eq!(String::from_utf8_lossy(&seen), "laterte\n");
+    assert_eq!(String::from_utf8_lossy(&seen), "lateren\n");
 }
 
 #[test]

@@ -8,7 +8,7 @@
 //! compared before it is rewritten.
 
 use super::shape::{self, SYSCALL, Shape, Window, jump};
-use super::{Mm, Site, Stage, is_alone, make_stub, read, write_jumps};
+use super::{Jump, Mm, Site, Stage, is_alone, make_stub, overlaps, read, write_jumps};
 use crate::fs::File;
 use crate::mm::{Limits, MapExtra, MapRequest, PAGE};
 use crate::process::Task;
@@ -179,7 +179,7 @@ impl Mm {
         found: impl Fn(u64, bool),
     ) -> Result<()> {
         let mut s = self.sites.lock();
-        let mut jumps = Vec::new();
+        let mut jumps: Vec<Jump> = Vec::new();
         for k in known {
             if s.areas.len() >= AREAS_MAX {
                 break;
@@ -187,7 +187,7 @@ impl Mm {
             let site = place.start + (k.offset - offset) as usize;
             let inside = site >= place.start + shape::BEFORE && site + shape::AFTER <= place.end;
             let same = || read(site) == Some(SYSCALL) && Window::read(site) == Some(k.window);
-            if !inside || !same() {
+            if !inside || !same() || overlaps(&jumps, k.shape.jump_at(site)) {
                 continue;
             }
             let clear = k.clear.unwrap_or_else(|| {

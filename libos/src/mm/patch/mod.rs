@@ -42,6 +42,9 @@ const NR_RT_SIGRETURN: u64 = 15;
 /// Bytes of a stub that load the address to continue at and enter the kernel.
 const ENTER: usize = 15;
 
+/// Where a jump is to be written, and it.
+type Jump = (usize, [u8; JUMP]);
+
 /// What becomes of a site.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Stage {
@@ -112,10 +115,7 @@ impl Window {
 impl Site {
     /// Where its jump is or would be.
     fn jump_at(&self, site: usize) -> usize {
-        match self.shape {
-            Some(Shape::Before(len)) => site - len,
-            _ => site,
-        }
+        self.shape.map_or(site, |shape| shape.jump_at(site))
     }
 
     /// The code is still the one that this was learnt of, rewritten or not.
@@ -290,13 +290,17 @@ impl Mm {
         s: &mut Sites,
         sites: &[usize],
         entry: u32,
-        write: fn(&[(usize, [u8; JUMP])]) -> Result<()>,
+        write: fn(&[Jump]) -> Result<()>,
     ) {
-        let mut jumps = Vec::new();
+        let mut jumps: Vec<Jump> = Vec::new();
         for &site in sites {
             let Some(mut known) = s.sites.get(&site).copied() else {
                 continue;
             };
+            // Learnt anew when it traps again, where the code around it has changed or is about to.
+            if !known.is_current(site) || overlaps(&jumps, known.jump_at(site)) {
+                continue;
+            }
             let jump = self.jump_for(s, site, &mut known, entry);
             known.stage = match jump {
                 Some(_) => Stage::Jumping,
@@ -310,13 +314,7 @@ impl Mm {
     }
 
     /// The jump to a site's stub, and where it goes.
-    fn jump_for(
-        &self,
-        s: &mut Sites,
-        site: usize,
-        known: &mut Site,
-        entry: u32,
-    ) -> Option<(usize, [u8; JUMP])> {
+    fn jump_for(&self, s: &mut Sites, site: usize, known: &mut Site, entry: u32) -> Option<Jump> {
         let (start, end) = self.private_code(site - shape::BEFORE, site + shape::AFTER)?;
         if known.shape?.is_after() && !nothing_branches_into(site, start, end) {
             return None;
@@ -338,6 +336,11 @@ impl Mm {
     }
 }
 
+/// A jump at `at` would lie on one of these.
+fn overlaps(jumps: &[Jump], at: usize) -> bool {
+    jumps.iter().any(|(other, _)| other.abs_diff(at) < JUMP)
+}
+
 /// Nothing in the code `start..end` seems to branch into what an *after* shape replaces.
 fn nothing_branches_into(site: usize, start: usize, end: usize) -> bool {
     let base = start.max(site.saturating_sub(FAR));
@@ -346,7 +349,7 @@ fn nothing_branches_into(site: usize, start: usize, end: usize) -> bool {
 }
 
 /// Puts jumps into code that nobody runs meanwhile.
-fn write_jumps(jumps: &[(usize, [u8; JUMP])]) -> Result<()> {
+fn write_jumps(jumps: &[Jump]) -> Result<()> {
     let (Some(first), Some(last)) = (
         jumps.iter().map(|j| j.0).min(),
         jumps.iter().map(|j| j.0 + JUMP).max(),
@@ -366,7 +369,7 @@ fn write_jumps(jumps: &[(usize, [u8; JUMP])]) -> Result<()> {
 
 /// Puts jumps into code that other threads may run: they see the old code, a breakpoint, or the new
 /// code.
-fn write_live(jumps: &[(usize, [u8; JUMP])]) -> Result<()> {
+fn write_live(jumps: &[Jump]) -> Result<()> {
     for &(at, jump) in jumps {
         if at % 8 + JUMP <= 8 {
             // One store of an aligned word is seen whole.

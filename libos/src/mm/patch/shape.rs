@@ -28,6 +28,14 @@ impl Shape {
     pub fn is_after(self) -> bool {
         matches!(self, Shape::After(_))
     }
+
+    /// Where the jump of the `syscall` at `site` is.
+    pub fn jump_at(self, site: usize) -> usize {
+        match self {
+            Shape::Before(len) => site - len,
+            Shape::After(_) => site,
+        }
+    }
 }
 
 /// The code around a `syscall`.

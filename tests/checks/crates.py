@@ -30,7 +30,7 @@ MAY_USE = {
     "bastide-manifest": {"bastide-pal"},
     "bastide": {"bastide-manifest", "bastide-outer", "bastide-pal", "bastide-volume"},
     "bastide-tests": set(),
-    "bastide-benchmarks": {"bastide-tests"},
+    "bastide-benchmarks": {"bastide-tests", "bastide-volume"},
 }
 
 

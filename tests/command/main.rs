@@ -7,6 +7,7 @@ mod image;
 mod left_behind;
 mod network;
 mod options;
+mod proofs;
 mod sealed;
 mod signals;
 mod terminal;

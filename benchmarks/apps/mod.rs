@@ -1,8 +1,8 @@
 //! Whole programs.
 
 mod client;
-mod postgres;
-mod programs;
+pub mod postgres;
+pub mod programs;
 mod servers;
 mod start;
 

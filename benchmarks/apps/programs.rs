@@ -109,7 +109,7 @@ fn job(program: &'static Program) -> Job {
     job.needs(program.needs).with_memory()
 }
 
-fn quick(context: &Context) -> &'static str {
+pub fn quick(context: &Context) -> &'static str {
     context.amount("0", "1")
 }
 
@@ -118,7 +118,7 @@ fn copy(name: &str, dir: &Path) -> std::io::Result<()> {
 }
 
 /// `speed.sql`, with many transactions of one row at its end.
-fn sql(dir: &Path) -> std::io::Result<()> {
+pub fn sql(dir: &Path) -> std::io::Result<()> {
     let mut text = include_str!("speed.sql").to_owned();
     for number in 0..300 {
         let _ = writeln!(text, "INSERT INTO log VALUES ('transaction {number}');");

@@ -17,9 +17,12 @@ pub enum Unit {
     /// Microseconds of processor time per request, of all the server's processes.
     #[serde(rename = "us cpu")]
     CpuMicroseconds,
-    /// Requests or transactions per second: the only unit of which more is better.
+    /// Requests, transactions or operations per second: more is better.
     #[serde(rename = "1/s")]
     PerSecond,
+    /// Contents of files: more is better.
+    #[serde(rename = "MiB/s")]
+    MebibytesPerSecond,
     /// Resident memory of all processes.
     #[serde(rename = "MiB")]
     Mebibytes,
@@ -29,7 +32,7 @@ impl Unit {
     /// How much worse than `native` this is: below 1 is better.
     pub fn ratio(self, native: f64, other: f64) -> f64 {
         match self {
-            Unit::PerSecond => native / other,
+            Unit::PerSecond | Unit::MebibytesPerSecond => native / other,
             _ => other / native,
         }
     }
@@ -103,6 +106,8 @@ pub struct Job {
     pub memory: Option<Row>,
     /// Why this machine cannot do it.
     pub missing: Option<String>,
+    /// Whether a side takes part.
+    pub takes: fn(&Side) -> bool,
     pub prepare: Box<dyn Fn(&Rc<Context>, &Rc<Side>) -> Result<Round, String>>,
 }
 
@@ -117,8 +122,14 @@ impl Job {
             rows,
             memory: None,
             missing: None,
+            takes: Side::is_general,
             prepare: Box::new(prepare),
         }
+    }
+
+    /// Measures it on other sides than the usual ones.
+    pub fn on(self, takes: fn(&Side) -> bool) -> Self {
+        Job { takes, ..self }
     }
 
     /// Adds the row `memory/NAME`.

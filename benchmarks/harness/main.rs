@@ -13,6 +13,8 @@ mod process;
 mod publish;
 mod report;
 mod side;
+#[path = "../volume/mod.rs"]
+mod volume;
 
 use clap::Parser;
 use context::Context;
@@ -32,7 +34,8 @@ use std::rc::Rc;
 #[derive(Parser)]
 #[command(name = "benchmarks/run")]
 struct Arguments {
-    /// Only rows with one of these in their name: `micro`, `start`, `apps`, `memory`, `redis` …
+    /// Only rows with one of these in their name: `micro`, `start`, `apps`, `memory`, `redis` …;
+    /// `volume` is measured only when it is named
     names: Vec<String>,
 
     /// How often each side is measured
@@ -128,7 +131,11 @@ fn measure(jobs: &[Job], arguments: &Arguments) -> Report {
         machine,
         rounds,
         quick: arguments.quick,
-        sides: sides.iter().map(|side| side.name().to_owned()).collect(),
+        sides: sides
+            .iter()
+            .map(|side| side.name().to_owned())
+            .filter(|side| rows.iter().any(|row| row.sides.contains_key(side)))
+            .collect(),
         rows,
         skipped,
     }
@@ -138,6 +145,9 @@ fn measure(jobs: &[Job], arguments: &Arguments) -> Report {
 fn jobs(names: &[String]) -> Vec<Job> {
     let mut jobs = micro::jobs(&|row| wanted(names, row));
     jobs.extend(apps::jobs());
+    if !names.is_empty() {
+        jobs.extend(volume::jobs());
+    }
     jobs.retain(|job| {
         let mut rows = job.rows.iter().chain(&job.memory);
         rows.any(|row| wanted(names, &row.name))

@@ -47,7 +47,7 @@ pub fn measure(
         return Vec::new();
     }
     let mut parts = Vec::new();
-    for side in sides {
+    for side in sides.iter().filter(|side| (job.takes)(side)) {
         eprintln!("{}: {} warms up", job.name, side.name());
         match warm_up(job, context, side) {
             Ok(part) => parts.push(part),
@@ -123,15 +123,13 @@ struct Watch {
 
 impl Watch {
     fn new(side: &Side) -> Self {
-        let (root, done) = (side.root(), Arc::new(AtomicBool::new(false)));
+        let (processes, done) = (side.processes(), Arc::new(AtomicBool::new(false)));
         let stop = done.clone();
         let thread = thread::spawn(move || {
             let mut most = 0.0_f64;
             while !stop.load(Ordering::Relaxed) {
-                match root.load(Ordering::Relaxed) {
-                    0 => {}
-                    root => most = most.max(memory(root)),
-                }
+                let roots = processes.iter().map(|p| p.load(Ordering::Relaxed));
+                most = most.max(roots.filter(|root| *root != 0).map(memory).sum());
                 thread::sleep(Duration::from_millis(20));
             }
             most

@@ -6,9 +6,15 @@ use crate::report::Report;
 use std::fs;
 use std::path::{Path, PathBuf};
 
-/// What the table in README.md stands between.
-const BEGIN: &str = "<!-- results: written by benchmarks/run --publish -->\n";
-const END: &str = "<!-- end of results -->\n";
+/// What the tables in README.md stand between: of everything, and of volumes alone.
+const ALL: [&str; 2] = [
+    "<!-- results: written by benchmarks/run --publish -->\n",
+    "<!-- end of results -->\n",
+];
+const VOLUMES: [&str; 2] = [
+    "<!-- results: written by benchmarks/run --publish volume -->\n",
+    "<!-- end of results for volumes -->\n",
+];
 
 pub fn json(report: &Report) -> String {
     let text = serde_json::to_string_pretty(report).expect("a report has no odd keys");
@@ -32,21 +38,30 @@ pub fn keep(report: &Report) -> Result<PathBuf, String> {
     Ok(dir.join("results.json"))
 }
 
-/// Writes JSON and picture beside README.md, and the table into it.
+/// Writes JSON and picture beside README.md, and the table into it. Of volumes alone, the table.
 pub fn publish(report: &Report) -> Result<(), String> {
-    write_both(report, benchmarks())?;
+    let volumes = report.is_of_volumes();
+    let [begin, end] = if volumes { VOLUMES } else { ALL };
+    let picture = if volumes {
+        ""
+    } else {
+        "![ratios](ratios.svg)\n\n"
+    };
+    if !volumes {
+        write_both(report, benchmarks())?;
+    }
     let file = benchmarks().join("README.md");
     let text = fs::read_to_string(&file).map_err(|error| format!("{}: {error}", file.display()))?;
     let (before, rest) = text
-        .split_once(BEGIN)
+        .split_once(begin)
         .ok_or("README.md lost its mark for results")?;
     let (_, after) = rest
-        .split_once(END)
+        .split_once(end)
         .ok_or("README.md lost its mark for the end of results")?;
     write(
         &file,
         &format!(
-            "{before}{BEGIN}\n![ratios](ratios.svg)\n\n{}\n{END}{after}",
+            "{before}{begin}\n{picture}{}\n{end}{after}",
             report.markdown()
         ),
     )

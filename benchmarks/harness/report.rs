@@ -102,6 +102,11 @@ impl Line {
 }
 
 impl Report {
+    /// It is about sealed volumes alone.
+    pub fn is_of_volumes(&self) -> bool {
+        self.rows.iter().all(|line| line.name.contains("volume"))
+    }
+
     /// The table's cells, headings first.
     fn cells(&self) -> Vec<Vec<String>> {
         let mut head = vec![String::new()];
@@ -183,7 +188,9 @@ impl Report {
         };
         let quick = if self.quick { ", quick and coarse" } else { "" };
         let mut text = format!("{} {rounds}{quick}.\n", self.machine.describe());
-        let _ = writeln!(text, "{met} of {all} targets met.");
+        if all > 0 {
+            let _ = writeln!(text, "{met} of {all} targets met.");
+        }
         for skipped in &self.skipped {
             let side = skipped.side.as_deref().unwrap_or("everywhere");
             let _ = writeln!(
@@ -224,6 +231,7 @@ fn unit(unit: Unit) -> &'static str {
         Unit::Milliseconds => "ms",
         Unit::CpuMicroseconds => "µs",
         Unit::PerSecond => "/s",
+        Unit::MebibytesPerSecond => "MiB/s",
         Unit::Mebibytes => "MiB",
     }
 }

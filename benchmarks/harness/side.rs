@@ -1,4 +1,5 @@
-//! Where the work is done: natively, under Bastide, or under gVisor.
+//! Where the work is done: natively, under Bastide, or under gVisor; and, for files alone, on
+//! gocryptfs.
 
 use bastide_tests::{bastide, command};
 use std::path::{Path, PathBuf};
@@ -11,6 +12,7 @@ enum Kind {
     Native,
     Bastide,
     Gvisor,
+    Gocryptfs,
 }
 
 /// One of the things that are compared.
@@ -21,6 +23,7 @@ pub struct Side {
     /// gVisor's own state.
     state: PathBuf,
     root: Arc<AtomicU32>,
+    helper: Arc<AtomicU32>,
 }
 
 impl Side {
@@ -31,12 +34,14 @@ impl Side {
             runner,
             state: state.into(),
             root: Arc::default(),
+            helper: Arc::default(),
         };
         let mut sides = vec![
             side(Kind::Native, PathBuf::new()),
             side(Kind::Bastide, bastide()),
         ];
         sides.extend(find("runsc").map(|runner| side(Kind::Gvisor, runner)));
+        sides.extend(find("gocryptfs").map(|_| side(Kind::Gocryptfs, PathBuf::new())));
         sides
     }
 
@@ -45,18 +50,42 @@ impl Side {
             Kind::Native => "native",
             Kind::Bastide => "bastide",
             Kind::Gvisor => "gvisor",
+            Kind::Gocryptfs => "gocryptfs",
         }
+    }
+
+    pub fn is_native(&self) -> bool {
+        self.kind == Kind::Native
+    }
+
+    pub fn is_bastide(&self) -> bool {
+        self.kind == Kind::Bastide
+    }
+
+    /// Files of the host that gocryptfs encrypts.
+    pub fn is_gocryptfs(&self) -> bool {
+        self.kind == Kind::Gocryptfs
+    }
+
+    /// It runs any program, rather than keep files only.
+    pub fn is_general(&self) -> bool {
+        !self.is_gocryptfs()
+    }
+
+    /// It takes part where files on the disk are compared.
+    pub fn has_volumes(&self) -> bool {
+        self.kind != Kind::Gvisor
     }
 
     /// A command that runs `program` here, in `dir`, with an environment that is the same on all
     /// sides.
     pub fn command(&self, program: impl AsRef<Path>, dir: &Path) -> Command {
-        if self.kind == Kind::Native {
+        if matches!(self.kind, Kind::Native | Kind::Gocryptfs) {
             return command(program, dir);
         }
         let mut runner = command(&self.runner, dir);
         match self.kind {
-            Kind::Native | Kind::Bastide => runner.args(["run", "--quiet"]),
+            Kind::Native | Kind::Gocryptfs | Kind::Bastide => runner.args(["run", "--quiet"]),
             // The host's network, so that a client outside reaches a server inside.
             Kind::Gvisor => runner
                 .arg(format!("--root={}", self.state.display()))
@@ -73,9 +102,14 @@ impl Side {
         self.root.store(process, Ordering::Relaxed);
     }
 
-    /// The process that the work at hand began with.
-    pub fn root(&self) -> Arc<AtomicU32> {
-        self.root.clone()
+    /// Notes a process beside the work that serves it; 0 for none.
+    pub fn helped_by(&self, process: u32) {
+        self.helper.store(process, Ordering::Relaxed);
+    }
+
+    /// The process that the work at hand began with, and the one that serves it.
+    pub fn processes(&self) -> [Arc<AtomicU32>; 2] {
+        [self.root.clone(), self.helper.clone()]
     }
 }
 

@@ -5,6 +5,7 @@ mod errors;
 mod examples;
 mod image;
 mod left_behind;
+mod mounts;
 mod network;
 mod options;
 mod proofs;

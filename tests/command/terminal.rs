@@ -1,13 +1,14 @@
 //! An interactive shell in a terminal, driven through tmux.
 
-use bastide_tests::{Scratch, bastide};
+use crate::{LIMIT, bastide_in};
+use bastide_tests::{Ending, Scratch, bastide, run};
 use std::process::Command;
 use std::time::{Duration, Instant};
 
 /// A terminal with `bash` under Bastide in it.
 struct Terminal {
     socket: String,
-    _scratch: Scratch,
+    scratch: Scratch,
 }
 
 impl Terminal {
@@ -19,7 +20,7 @@ impl Terminal {
         let scratch = Scratch::new(name);
         let terminal = Terminal {
             socket: scratch.path().join("tmux").display().to_string(),
-            _scratch: scratch,
+            scratch: scratch,
         };
         let shell = format!(
             "env -i PATH=/usr/bin:/bin HOME=/ TERM=screen PS1='$ ' {} run -q -- bash --norc --noprofile -i; \
@@ -172,4 +173,32 @@ fn full_screen_program() {
     std::thread::sleep(Duration::from_millis(300));
     terminal.keys(&["x"]);
     terminal.expect("done");
+}
+
+#[test]
+fn a_passphrase_is_asked_for_and_not_shown() {
+    let Some(terminal) = Terminal::start("terminal-passphrase") else {
+        return;
+    };
+    let dir = terminal.scratch.path();
+    let args = ["volume", "create", "p", "--size", "1M", "--passphrase"];
+    let made = run(bastide_in(dir, &args), "correct horse\n", LIMIT);
+    assert_eq!(made.ending, Ending::Code(0), "{made:?}");
+    terminal.line("exit");
+    terminal.expect("outer shell 0");
+    terminal.line(&format!(
+        "{} run -q --mount volume:{}/p:/data -- sh -c 'echo x > /data/f; echo opened; read a; echo got $a'",
+        bastide().display(),
+        dir.display()
+    ));
+    terminal.expect("Passphrase:");
+    terminal.line("correct horse");
+    terminal.expect("opened");
+    let screen = terminal.tmux(&["capture-pane", "-p"]);
+    assert!(!screen.contains("horse"), "{screen}");
+    // The program has the terminal as it was.
+    terminal.line("typed");
+    terminal.expect("got typed");
+    let screen = terminal.tmux(&["capture-pane", "-p"]);
+    assert!(screen.lines().any(|line| line == "typed"), "{screen}");
 }

@@ -75,7 +75,19 @@ fn check_kind(kind: &MountKind, read_only: bool, origin: &Origin) -> Vec<Problem
             problems.extend(check_kind(upper, false, origin));
             problems
         }
-        _ => Vec::new(),
+        MountKind::Volume { file, key, anchor } => {
+            let checked = volume::check(file, key, anchor.as_deref(), read_only);
+            checked.err().map(|e| e.at(origin)).into_iter().collect()
+        }
+        MountKind::Image {
+            file,
+            key,
+            root_hash,
+        } => {
+            let checked = volume::check_image(file, key.as_ref(), root_hash);
+            checked.err().map(|e| e.at(origin)).into_iter().collect()
+        }
+        MountKind::Tmpfs { .. } | MountKind::Proc | MountKind::Dev | MountKind::Sys => Vec::new(),
     }
 }
 

@@ -93,7 +93,9 @@ pub struct RunOptions {
     pub command: Vec<OsString>,
 
     /// Makes a host directory or file appear inside, read-only unless `:rw` is added; or files in
-    /// memory: tmpfs:TARGET[:SIZE]; or the host's files with changes in memory: SOURCE:TARGET:overlay
+    /// memory: tmpfs:TARGET[:SIZE]; or the host's files with changes in memory: SOURCE:TARGET:overlay;
+    /// or a sealed volume: volume:FILE:TARGET, which asks for the passphrase, or
+    /// volume:FILE:TARGET:key_file=FILE; or an image: image:FILE:TARGET:root_hash=HASH
     #[arg(long, value_name = "SOURCE:TARGET[:MODE]")]
     pub mount: Vec<String>,
 

@@ -6,6 +6,7 @@ mod cli;
 mod doctor;
 mod ending;
 mod host;
+mod mount_option;
 mod options;
 mod run;
 mod users;

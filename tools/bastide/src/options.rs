@@ -1,11 +1,11 @@
 //! The options of `bastide run`, applied to a manifest.
 
-use crate::Failure;
 use crate::cli::RunOptions;
+use crate::{Failure, mount_option};
 use bastide_manifest::{
     Env, Host, Manifest, Mount, MountKind, Network, Origin, Peer, Port, Problem,
 };
-use bastide_manifest::{mounts, parse_publish, parse_size, parse_target};
+use bastide_manifest::{mounts, parse_publish};
 use std::path::Path;
 
 /// The manifest to run: the one named, or one that gives the program the host's files, each with
@@ -25,7 +25,7 @@ pub fn manifest(options: &RunOptions) -> Result<(Manifest, bool), Failure> {
         None => (whole_host()?, true),
     };
     for text in &options.mount {
-        let mount = parse_mount(text)?;
+        let mount = mount_option::parse(text)?;
         manifest
             .mounts
             .retain(|other| other.target != mount.target || is_repeated(other));
@@ -132,51 +132,6 @@ fn whole_host() -> Result<Manifest, Failure> {
     })
 }
 
-/// `SOURCE:TARGET[:ro|rw|overlay]` or `tmpfs:TARGET[:SIZE]`.
-fn parse_mount(text: &str) -> Result<Mount, Problem> {
-    let origin = Origin::Option(format!("--mount {text}"));
-    let usage = |message: String| {
-        origin.problem(message).help(
-            "write SOURCE:TARGET, SOURCE:TARGET:rw, SOURCE:TARGET:overlay or tmpfs:TARGET[:SIZE], \
-             for example --mount /srv/data:/data:rw",
-        )
-    };
-    // The mode is what follows the last colon if that is one; a source may contain colons.
-    if let Some(rest) = text.strip_prefix("tmpfs:") {
-        let (target, size) = match rest.split_once(':') {
-            None => (rest, 0),
-            Some((target, size)) => (target, parse_size(size).map_err(usage)?),
-        };
-        return Ok(Mount {
-            target: parse_target(target).map_err(usage)?,
-            kind: MountKind::Tmpfs {
-                size,
-                mode: if target == "/tmp" { 0o1777 } else { 0o755 },
-            },
-            read_only: false,
-            origin,
-        });
-    }
-    let (rest, mode) = match text.rsplit_once(':') {
-        Some((rest, mode @ ("ro" | "rw" | "overlay"))) => (rest, mode),
-        _ => (text, "ro"),
-    };
-    let (source, target) = rest
-        .rsplit_once(':')
-        .filter(|(source, _)| !source.is_empty())
-        .ok_or_else(|| usage(format!("`{text}` does not name a source and a target")))?;
-    let target = parse_target(target).map_err(usage)?;
-    Ok(Mount {
-        target,
-        kind: match mode {
-            "overlay" => MountKind::over_host(source.into()),
-            _ => MountKind::Host(source.into()),
-        },
-        read_only: mode == "ro",
-        origin,
-    })
-}
-
 /// `path` made absolute inside the enclave.
 fn inside(path: &str, cwd: &str) -> Result<String, Failure> {
     let joined = Path::new(cwd).join(path);
@@ -202,27 +157,6 @@ fn inside(path: &str, cwd: &str) -> Result<String, Failure> {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    fn mount(text: &str) -> Mount {
-        parse_mount(text).unwrap()
-    }
-
-    #[test]
-    fn mounts() {
-        let found = mount("/a:b:/c");
-        assert_eq!(found.kind, MountKind::Host("/a:b".into()));
-        assert!(found.read_only);
-        assert!(!mount(".:/work:rw").read_only);
-        assert_eq!(mount("/:/:overlay").kind, MountKind::over_host("/".into()));
-        let tmp = MountKind::Tmpfs {
-            size: 1 << 20,
-            mode: 0o1777,
-        };
-        assert_eq!(mount("tmpfs:/tmp:1M").kind, tmp);
-        for bad in ["", "/a", ":/a", "/a:b", "/a:/../b", "tmpfs:/a:x", "tmpfs:a"] {
-            assert!(parse_mount(bad).is_err(), "{bad}");
-        }
-    }
 
     #[test]
     fn published_ports_replace_the_manifests() {

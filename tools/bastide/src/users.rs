@@ -1,6 +1,8 @@
 //! User and group names, looked up in the files that the enclave will see.
 
+use crate::volume;
 use bastide_manifest::{Id, Mount, MountKind, Origin, Problem, User, mounts};
+use std::path::Path;
 
 /// The user, group and supplementary groups that `user` stands for.
 pub fn lookup(
@@ -75,8 +77,13 @@ fn read(mounts: &[Mount], path: &str) -> String {
 fn contents(kind: &MountKind, path: &str) -> Vec<u8> {
     match kind {
         MountKind::Host(root) => std::fs::read(root.join(path)).unwrap_or_default(),
-        MountKind::Overlay { lower, .. } => contents(lower, path),
-        _ => Vec::new(),
+        MountKind::Overlay { lower, upper } => {
+            match contents(upper, &format!("{}/{path}", volume::UPPER)) {
+                changed if !changed.is_empty() => changed,
+                _ => contents(lower, path),
+            }
+        }
+        _ => volume::read_file(kind, Path::new(path)).unwrap_or_default(),
     }
 }
 

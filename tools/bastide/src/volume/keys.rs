@@ -98,6 +98,16 @@ fn as_it_is(kdf: Kdf) -> Result<(), Failure> {
     }
 }
 
+/// No passphrase opens a volume whose key is none's.
+pub fn not_a_passphrase(kdf: Kdf) -> Failure {
+    as_it_is(kdf).err().unwrap_or_else(|| {
+        Failure::new(
+            "this volume is opened by a key, not by a passphrase\n  = help: give --key-file FILE or \
+             --key-env NAME (in a manifest or --mount, key_file or key_env)",
+        )
+    })
+}
+
 impl KeySource for File {
     fn kdf(&self) -> Kdf {
         Kdf::Key
@@ -152,10 +162,7 @@ impl KeySource for Passphrase {
             lanes,
         } = kdf
         else {
-            as_it_is(kdf)?;
-            let text = "this volume is opened by a key, not by a passphrase\n  = help: give \
-                        --key-file FILE or --key-env NAME";
-            return Err(Failure::new(text));
+            return Err(not_a_passphrase(kdf));
         };
         if memory > MEMORY_MOST || passes > PASSES_MOST {
             return Err(Failure::new(

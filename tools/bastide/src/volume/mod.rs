@@ -7,17 +7,18 @@ mod host;
 mod import;
 mod keys;
 mod path;
+mod run;
 mod seal;
 mod show;
 
 use crate::{Failure, say};
-use bastide_manifest::VolumeKey;
 use bastide_volume::image::Hash;
 use bastide_volume::{Device, Error, Header, Image, Kdf, Key32, Options, Volume, new_salt};
 use cli::{Access, NewKey, VolumeVerb};
 use host::{AnchorFile, Host, HostFile};
 use indicatif::{ProgressBar, ProgressStyle};
 use keys::KeySource;
+pub use run::{UPPER, check, check_image, for_run, image_for_run, read_file};
 use std::fs::{File, OpenOptions, TryLockError};
 use std::path::Path;
 use std::process::ExitCode;
@@ -143,48 +144,6 @@ fn key_for(
         true => Ok(key),
         false => Err(failed(Error::WrongKey)),
     }
-}
-
-/// Opens what a run mounts: the volume's file, its key, and its anchor's file.
-pub fn for_run(
-    path: &Path,
-    key: &VolumeKey,
-    anchor: Option<&Path>,
-    read_only: bool,
-) -> Result<(File, [u8; 32], Option<File>), Failure> {
-    let device = HostFile(open_file(path, read_only)?);
-    if Image::is_one(&device) {
-        return Err(Failure::new(format!(
-            "{} is an image\n  = help: mount it as one: type = \"image\", with its root_hash",
-            path.display()
-        )));
-    }
-    let key = key_for(path, &device, Some(&*keys::of_manifest(key)))?;
-    let anchor = anchor
-        .map(|path| {
-            let mut options = OpenOptions::new();
-            options.read(true).write(true).create(true).truncate(false);
-            (options.open(path))
-                .map_err(|e| Failure::new(format!("cannot open {}: {e}", path.display())))
-        })
-        .transpose()?;
-    Ok((device.0, *key, anchor))
-}
-
-/// Opens what a run mounts: the image's file, and its key.
-pub fn image_for_run(
-    path: &Path,
-    key: Option<&VolumeKey>,
-    root_hash: &Hash,
-) -> Result<(File, [u8; 32]), Failure> {
-    let file = open_file(path, true)?;
-    let again = file
-        .try_clone()
-        .map_err(|e| Failure::new(format!("cannot open {}: {e}", path.display())))?;
-    let image = open_image(path, HostFile(again), Some(root_hash))?;
-    let source = key.map(keys::of_manifest);
-    let key = key_for(path, &image, source.as_deref())?;
-    Ok((file, *key))
 }
 
 /// Opens a volume, or an image.

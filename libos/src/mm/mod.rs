@@ -227,6 +227,7 @@ impl Mm {
         let pages = len / PAGE;
         let mut v = new_vma(r, extra, len)?;
         let mut gone = Vec::new();
+        let mut sites = (r.fixed && !r.noreplace).then(|| self.sites.lock());
         let mut s = self.state.lock();
         if s.map.len() > MAX_MAP_COUNT.size() {
             return Err(Errno::ENOMEM);
@@ -255,6 +256,9 @@ impl Mm {
             // A mapping of the whole range replaces what the host has; a sparse one does not.
             let sparse = matches!(v.memory, Memory::Pages { .. });
             s.unmap(addr, addr + len, sparse, &mut gone)?;
+            if let Some(sites) = &mut sites {
+                sites.forget(addr..addr + len);
+            }
         }
         if let Err(e) = self.map_host(&mut v) {
             let _ = pal().unmap(addr, len);
@@ -310,6 +314,7 @@ impl Mm {
         }
         let len = page_up(len).filter(|&n| n > 0).ok_or(Errno::EINVAL)?;
         let mut gone = Vec::new();
+        let mut sites = self.sites.lock();
         let mut s = self.state.lock();
         let end = addr + len;
         let mut done = s.check_seals(addr, end);
@@ -318,10 +323,12 @@ impl Mm {
             let (hole, next) = s.map.named(patch::STUBS, at, end).unwrap_or((end, end));
             if hole > at {
                 done = s.unmap(at, hole, true, &mut gone);
+                sites.forget(at..hole);
             }
             at = next;
         }
         drop(s);
+        drop(sites);
         drop(gone);
         done
     }

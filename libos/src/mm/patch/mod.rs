@@ -10,7 +10,8 @@
 //! * *after*: the jump replaces the `syscall` and the first instructions behind it, which can run
 //!   anywhere; the stub ends in a copy of them (the *tail*). No thread may stand inside what is
 //!   replaced. So from a site's very first call on every call continues in the tail, and what
-//!   returns from signal handlers does too.
+//!   returns from signal handlers does too; a site that was once taken for something else never
+//!   becomes one of these.
 //!
 //! Whoever looks at a thread's address (a signal handler, a trace) sees one in the original code.
 //!
@@ -30,6 +31,7 @@ use alloc::collections::BTreeMap;
 use alloc::vec::Vec;
 use bastide_base::user as raw;
 use bastide_pal::{Context, Prot};
+use core::ops::Range;
 pub use shape::SYSCALL;
 use shape::{FAR, JUMP, Shape, Tail, Window, jump, rel32};
 pub(super) use stubs::STUBS;
@@ -89,8 +91,21 @@ impl Sites {
             })
     }
 
-    /// Where a call continues that would return to `rip`. Other code may have been here before:
-    /// the nearest record need not be the one.
+    /// Code that is no longer mapped.
+    pub(super) fn forget(&mut self, place: Range<usize>) {
+        while let Some((&site, _)) = self.sites.range(place.clone()).next() {
+            self.sites.remove(&site);
+        }
+    }
+
+    /// Calls of this site may have returned to what follows it.
+    fn returned_to(&self, site: usize) -> bool {
+        let known = self.sites.get(&site);
+        known.is_some_and(|known| known.stub == 0 || !known.shape.is_some_and(Shape::is_after))
+    }
+
+    /// Where a call continues that would return to `rip`. The nearest record need not be the one:
+    /// other code may have been here before.
     fn continues(&self, rip: usize) -> Option<usize> {
         let near = self.sites.range(rip.saturating_sub(JUMP)..rip);
         near.into_iter()
@@ -205,6 +220,7 @@ fn learn(mm: &Mm, s: &mut Sites, site: usize, nr: u64, entry: u32) -> Option<Sit
             .private_code(site - shape::BEFORE, site + shape::AFTER)
             .is_some();
     let shape = window.shape(site, nr).filter(|_| wanted);
+    let shape = shape.filter(|shape| !(shape.is_after() && s.returned_to(site)));
     let mut new = Site {
         window,
         shape,
@@ -214,7 +230,7 @@ fn learn(mm: &Mm, s: &mut Sites, site: usize, nr: u64, entry: u32) -> Option<Sit
             None => Stage::Refused,
         },
     };
-    if matches!(shape, Some(Shape::After(_))) && make_stub(mm, s, site, &mut new, entry).is_none() {
+    if shape.is_some_and(Shape::is_after) && make_stub(mm, s, site, &mut new, entry).is_none() {
         new.stage = Stage::Refused;
     }
     Some(new)
@@ -428,10 +444,13 @@ mod tests {
         };
         let mut sites = Sites::default();
         sites.sites.insert(site, known);
+        assert!(!sites.returned_to(site));
         assert_eq!(sites.continues(site + 2), Some(known.stub + ENTER));
         // There was a `syscall` two bytes further.
         sites.sites.insert(site + 2, known);
         assert_eq!(sites.continues(site + 4), Some(known.stub + ENTER + 2));
         assert_eq!(sites.continues(site + 6), None);
+        sites.forget(site..site + 1);
+        assert_eq!(sites.continues(site + 2), None);
     }
 }

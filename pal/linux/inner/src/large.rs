@@ -31,7 +31,10 @@ static COPIED: AtomicU32 = AtomicU32::new(0);
 static ARENA_DONE: AtomicUsize = AtomicUsize::new(ARENA);
 static SLOTS_DONE: AtomicUsize = AtomicUsize::new(SLOTS);
 
-/// Zero in the launcher's file, one in the copy: which of them a process has mapped.
+/// Zero in the launcher's file, one in the copy: which of them a process has mapped. In a section of
+/// its own, the compiler does not let other constants of this value share its place.
+// SAFETY: a constant beside the others.
+#[unsafe(link_section = ".rodata.bastide_is_copy")]
 static IS_COPY: u32 = 0;
 
 unsafe extern "C" {

@@ -314,7 +314,7 @@ impl State {
         };
         let low = (page & !(CLUSTER - 1)).max(v.start);
         let high = (page & !(CLUSTER - 1)).saturating_add(CLUSTER).min(v.end);
-        let around = filled.within(low, high).into_iter();
+        let around = filled.within(low, high);
         let Some((a, b)) = around.into_iter().find(|(a, b)| (*a..*b).contains(&page)) else {
             return false;
         };

@@ -20,7 +20,7 @@ impl Terminal {
         let scratch = Scratch::new(name);
         let terminal = Terminal {
             socket: scratch.path().join("tmux").display().to_string(),
-            scratch: scratch,
+            scratch,
         };
         let shell = format!(
             "env -i PATH=/usr/bin:/bin HOME=/ TERM=screen PS1='$ ' {} run -q -- bash --norc --noprofile -i; \

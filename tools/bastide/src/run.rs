@@ -24,7 +24,7 @@ pub fn run(options: &RunOptions) -> Result<ExitCode, Failure> {
     let (manifest, open) = options::manifest(options)?;
     let end = boot::config(&manifest, options).and_then(|config| {
         if open && !options.quiet {
-            say(&notice(&manifest.network));
+            say(notice(&manifest.network));
         }
         outer::run(config).map_err(Failure::new)
     });

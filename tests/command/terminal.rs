@@ -152,7 +152,8 @@ fn window_size() {
     };
     terminal.line("stty size");
     terminal.expect("24 80");
-    terminal.line("trap 'echo re\"\"sized' WINCH");
+    terminal.line("trap 'echo re\"\"sized' WINCH; echo set; echo");
+    terminal.expect("set");
     terminal.tmux(&["resize-window", "-x", "100", "-y", "30"]);
     terminal.line("sleep 0.2; stty size");
     terminal.expect("30 100");

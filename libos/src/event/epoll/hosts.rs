@@ -223,5 +223,8 @@ impl Hosts {
         if n > 0 {
             self.0.lock().deliver(shared, round, &out[..n]);
         }
+        if n == BATCH {
+            self.take(shared, round);
+        }
     }
 }

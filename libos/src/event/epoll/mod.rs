@@ -110,14 +110,19 @@ impl Epoll {
         self.rounds.fetch_add(1, Ordering::Relaxed) + 1
     }
 
-    /// Asks the host what is ready, and returns the round.
-    fn ask(&self) -> u64 {
+    /// Forgets items that were reported and whose files were closed then.
+    fn tidy(&self) {
         let reported = core::mem::take(&mut *self.reported.lock());
         for item in &reported {
             if item.file.strong_count() == 0 && !item.removed.load(Ordering::SeqCst) {
                 self.forget(item);
             }
         }
+    }
+
+    /// Asks the host what is ready, and returns the round.
+    fn ask(&self) -> u64 {
+        self.tidy();
         let round = self.round();
         self.hosts.take(&self.shared, round);
         round

@@ -77,7 +77,14 @@ pub fn sys_epoll_ctl(t: &Arc<Task>, epfd: i32, op: i32, fd: i32, event: UserAddr
 fn wait(t: &Task, ep: &Epoll, max: usize, deadline: Option<u64>) -> Result<Vec<Event>> {
     let queue = &ep.shared.queue;
     let registration = (deadline != Some(0)).then(|| queue.register(t.parker.clone(), true));
-    let mut round = ep.ask();
+    // With nothing else to report, sleeping asks the host too.
+    let mut asked = deadline == Some(0) || !ep.shared.ready.lock().is_empty();
+    let mut round = if asked {
+        ep.ask()
+    } else {
+        ep.tidy();
+        ep.round()
+    };
     let mut slept = false;
     let r = loop {
         let got = ep.collect(t, max, round);
@@ -85,14 +92,19 @@ fn wait(t: &Task, ep: &Epoll, max: usize, deadline: Option<u64>) -> Result<Vec<E
             break Ok(got);
         }
         if t.interrupted() {
-            break Err(Errno::EINTR);
+            // What is ready comes before the signal.
+            if core::mem::replace(&mut asked, true) {
+                break Err(Errno::EINTR);
+            }
+            round = ep.ask();
+            continue;
         }
         if slept && deadline.is_some_and(|d| time::monotonic() >= d) {
             break Ok(got);
         }
         round = ep.round();
         ep.hosts.sleep(&t.parker.park, deadline, &ep.shared, round);
-        slept = true;
+        (slept, asked) = (true, true);
     };
     drop(registration);
     // What was not taken is for another one, as is a wake-up that came here just now.

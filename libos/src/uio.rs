@@ -64,7 +64,8 @@ impl Pieces {
         Ok(Pieces::One([IoVec { addr: addr.0, len }]))
     }
 
-    fn len(&self) -> usize {
+    /// How many there are in all pieces together.
+    fn bytes(&self) -> usize {
         self.iter().map(|v| v.len).sum()
     }
 
@@ -164,7 +165,7 @@ impl<'a> IoDst<'a> {
 
     fn pieces_of(task: &'a Task, iov: Pieces) -> Self {
         IoDst {
-            at: Progress::new(iov.len()),
+            at: Progress::new(iov.bytes()),
             target: Target::User { task, iov },
         }
     }
@@ -293,7 +294,7 @@ impl<'a> IoSrc<'a> {
 
     fn pieces_of(task: &'a Task, iov: Pieces) -> Self {
         IoSrc {
-            at: Progress::new(iov.len()),
+            at: Progress::new(iov.bytes()),
             origin: Origin::User { task, iov },
         }
     }

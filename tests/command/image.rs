@@ -1,30 +1,15 @@
 //! Images: sealed from a directory, named by a hash, and only read.
 
-use crate::{LIMIT, bastide_in};
+use crate::group::Group;
+use crate::{LIMIT, bastide_in, good, refused};
 use bastide_tests::{Ending, Outcome, Scratch, run, tree};
 use std::fs;
-use std::io::{BufRead, BufReader};
 use std::os::unix::fs::symlink;
-use std::os::unix::process::CommandExt;
 use std::process::Stdio;
 use std::time::{Duration, Instant};
 
 fn bastide(scratch: &Scratch, args: &[&str]) -> Outcome {
     run(bastide_in(scratch.path(), args), "", LIMIT)
-}
-
-#[track_caller]
-fn good(outcome: &Outcome) -> &str {
-    assert_eq!(outcome.ending, Ending::Code(0), "{outcome:?}");
-    &outcome.stdout
-}
-
-#[track_caller]
-fn refused(outcome: &Outcome, words: &[&str]) {
-    assert_eq!(outcome.ending, Ending::Code(125), "{outcome:?}");
-    for word in words {
-        assert!(outcome.stderr.contains(word), "no `{word}` in {outcome:?}");
-    }
 }
 
 /// A directory `d` and its image `i`; the root hash.
@@ -285,17 +270,10 @@ fn what_was_removed_from_an_image_stays_removed_after_a_kill() {
             "rm /etc/f{round}; echo round {round} > /etc/new; mv /etc/new /etc/f4; sync /
              echo synced; read"
         );
-        let mut command = bastide_in(scratch.path(), &["run", "m.toml", "--", "-c", &script]);
-        command
-            .stdin(Stdio::piped())
-            .stdout(Stdio::piped())
-            .process_group(0);
-        let mut child = command.spawn().unwrap();
-        let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
-        assert_eq!(lines.next().unwrap().unwrap(), "synced");
-        let group = rustix::process::Pid::from_child(&child);
-        rustix::process::kill_process_group(group, rustix::process::Signal::KILL).unwrap();
-        child.wait().unwrap();
+        let command = bastide_in(scratch.path(), &["run", "m.toml", "--", "-c", &script]);
+        let mut group = Group::start(command, Stdio::piped());
+        assert_eq!(group.lines.next().unwrap().unwrap(), "synced");
+        group.kill();
         // The last of its processes may still be dying, and hold the file.
         let deadline = Instant::now() + LIMIT;
         let fsck = || bastide(&scratch, &["volume", "fsck", "v", "--key-file", "key"]);

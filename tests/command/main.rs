@@ -3,6 +3,7 @@
 
 mod errors;
 mod examples;
+mod group;
 mod image;
 mod left_behind;
 mod mounts;
@@ -15,7 +16,7 @@ mod terminal;
 mod volume;
 mod withheld;
 
-use bastide_tests::{Outcome, bastide, command, run};
+use bastide_tests::{Ending, Outcome, bastide, command, run};
 use std::path::Path;
 use std::process::Command;
 use std::time::Duration;
@@ -33,4 +34,20 @@ fn bastide_in(dir: &Path, args: &[&str]) -> Command {
 /// Runs `bastide` with these arguments in `/`.
 fn try_bastide(args: &[&str]) -> Outcome {
     run(bastide_in(Path::new("/"), args), "", LIMIT)
+}
+
+/// It succeeded; what it printed.
+#[track_caller]
+fn good(outcome: &Outcome) -> &str {
+    assert_eq!(outcome.ending, Ending::Code(0), "{outcome:?}");
+    &outcome.stdout
+}
+
+/// It was refused, with these words.
+#[track_caller]
+fn refused(outcome: &Outcome, words: &[&str]) {
+    assert_eq!(outcome.ending, Ending::Code(125), "{outcome:?}");
+    for word in words {
+        assert!(outcome.stderr.contains(word), "no `{word}` in {outcome:?}");
+    }
 }

@@ -1,26 +1,12 @@
 //! Volumes and images on the command line, passphrases of a run, and what `bastide check` says of
 //! them.
 
-use crate::{LIMIT, bastide_in};
-use bastide_tests::{Ending, Outcome, Scratch, run};
+use crate::{LIMIT, bastide_in, good, refused};
+use bastide_tests::{Outcome, Scratch, run};
 use std::fs;
 
 fn bastide(scratch: &Scratch, args: &[&str], input: &str) -> Outcome {
     run(bastide_in(scratch.path(), args), input, LIMIT)
-}
-
-#[track_caller]
-fn good(outcome: &Outcome) -> &str {
-    assert_eq!(outcome.ending, Ending::Code(0), "{outcome:?}");
-    &outcome.stdout
-}
-
-#[track_caller]
-fn refused(outcome: &Outcome, words: &[&str]) {
-    assert_eq!(outcome.ending, Ending::Code(125), "{outcome:?}");
-    for word in words {
-        assert!(outcome.stderr.contains(word), "no `{word}` in {outcome:?}");
-    }
 }
 
 /// A volume `v` with a key, one `p` with a passphrase.

@@ -1,10 +1,9 @@
 //! Programs on a sealed volume: what they keep, what a kill leaves, what is refused.
 
+use crate::group::Group;
 use crate::{LIMIT, bastide_in};
 use bastide_tests::{Ending, Outcome, Scratch, command, compile_c, run};
 use std::fs;
-use std::io::{BufRead, BufReader};
-use std::os::unix::process::CommandExt;
 use std::process::Stdio;
 use std::time::{Duration, Instant};
 
@@ -158,14 +157,9 @@ time.sleep(600)
 "#,
     );
     let script = "exec python3 /scratch/w.py";
-    let mut command = bastide_in(scratch.path(), &["run", "m.toml", "--", "-c", script]);
-    command
-        .stdin(Stdio::null())
-        .stdout(Stdio::piped())
-        .process_group(0);
-    let mut child = command.spawn().unwrap();
-    let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
-    assert_eq!(lines.next().expect("a line").unwrap(), "ready");
+    let command = bastide_in(scratch.path(), &["run", "m.toml", "--", "-c", script]);
+    let mut group = Group::start(command, Stdio::null());
+    assert_eq!(group.lines.next().expect("a line").unwrap(), "ready");
     // What the disk has now is what a power cut would leave.
     let deadline = Instant::now() + LIMIT;
     let mut seen = Vec::new();
@@ -177,9 +171,7 @@ time.sleep(600)
         run(bastide_in(scratch.path(), &args), "", LIMIT);
         seen = fs::read(scratch.path().join("got")).unwrap_or_default();
     }
-    let group = rustix::process::Pid::from_child(&child);
-    rustix::process::kill_process_group(group, rustix::process::Signal::KILL).unwrap();
-    child.wait().unwrap();
+    group.kill();
     assert_eq!(String::from_utf8_lossy(&seen), "lateren\n");
 }
 
@@ -243,23 +235,16 @@ for n in range(start, start + 100000):
     let mut next = 0_u64;
     for round in 0..6_u64 {
         let line = format!("exec python3 /scratch/w.py {next}");
-        let mut command = bastide_in(scratch.path(), &["run", "m.toml", "--", "-c", &line]);
-        command
-            .stdin(Stdio::null())
-            .stdout(Stdio::piped())
-            .process_group(0);
-        let mut child = command.spawn().unwrap();
-        let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
+        let command = bastide_in(scratch.path(), &["run", "m.toml", "--", "-c", &line]);
+        let mut group = Group::start(command, Stdio::null());
         let mut last = next;
         for _ in 0..10 + round * 13 % 40 {
-            let n = lines.next().expect("it goes on").unwrap();
+            let n = group.lines.next().expect("it goes on").unwrap();
             last = n.parse().unwrap();
         }
-        let group = rustix::process::Pid::from_child(&child);
-        rustix::process::kill_process_group(group, rustix::process::Signal::KILL).unwrap();
-        child.wait().unwrap();
+        group.kill();
         // What it printed before it died counts too.
-        for n in lines.map_while(Result::ok) {
+        for n in group.lines.map_while(Result::ok) {
             last = n.parse().unwrap_or(last);
         }
         // The last of its processes may still be dying, and hold the file.

@@ -1,6 +1,6 @@
 //! `bastide volume`: what goes in comes out, and mistakes are told.
 
-use crate::{LIMIT, bastide_in};
+use crate::{LIMIT, bastide_in, refused};
 use bastide_tests::{Ending, Outcome, Scratch, command, run, tree};
 use std::fs;
 use std::os::unix::fs::symlink;
@@ -15,18 +15,7 @@ fn volume(scratch: &Scratch, args: &[&str], input: &str) -> Outcome {
 /// The same, and it must succeed; what it printed.
 #[track_caller]
 fn good(scratch: &Scratch, args: &[&str]) -> String {
-    let outcome = volume(scratch, args, "");
-    assert_eq!(outcome.ending, Ending::Code(0), "{outcome:?}");
-    outcome.stdout
-}
-
-/// The same, and it must fail with these words.
-#[track_caller]
-fn refused(outcome: &Outcome, words: &[&str]) {
-    assert_eq!(outcome.ending, Ending::Code(125), "{outcome:?}");
-    for word in words {
-        assert!(outcome.stderr.contains(word), "no `{word}` in {outcome:?}");
-    }
+    crate::good(&volume(scratch, args, "")).to_owned()
 }
 
 fn with_volume(name: &str) -> Scratch {

@@ -11,10 +11,16 @@ fn main() {
     for dir in ["../image", "../inner", "../../api", "../../../libos"] {
         watch(&root.join(dir));
     }
+    // Who asks for incremental builds is changing the image, and waits for it.
+    println!("cargo:rerun-if-env-changed=CARGO_INCREMENTAL");
+    let profile = match env::var("CARGO_INCREMENTAL").as_deref() {
+        Ok("1") => "quick",
+        _ => "release",
+    };
     let mut cargo = Command::new(env::var_os("CARGO").expect("cargo sets it"));
     cargo
         .current_dir(&image)
-        .args(["build", "--release", "--locked", "--target-dir"])
+        .args(["build", "--locked", "--profile", profile, "--target-dir"])
         .arg(&out);
     for (name, _) in env::vars_os() {
         let n = name.to_string_lossy();
@@ -38,7 +44,7 @@ fn main() {
     assert!(status.success(), "building the image failed");
     println!(
         "cargo:rustc-env=BASTIDE_IMAGE={}",
-        out.join("release/bastide-image").display()
+        out.join(profile).join("bastide-image").display()
     );
 }
 

@@ -16,6 +16,9 @@ pub struct Machine {
     pub system: String,
     /// Others' work at the start: the load averages.
     pub load: String,
+    /// gVisor's version, where it is installed.
+    #[serde(default)]
+    pub gvisor: String,
 }
 
 impl Machine {
@@ -45,13 +48,19 @@ impl Machine {
             kernel: read("/proc/sys/kernel/osrelease").trim().into(),
             system: field(&read("/etc/os-release"), "PRETTY_NAME", '='),
             load: load.split(' ').take(3).collect::<Vec<_>>().join(" "),
+            gvisor: output("runsc", &["--version"])
+                .lines()
+                .next()
+                .unwrap_or_default()
+                .into(),
         }
     }
 
     /// One sentence.
     pub fn describe(&self) -> String {
+        let with = if self.gvisor.is_empty() { "" } else { ", " };
         format!(
-            "Commit {}, {}: {}, {} processors, {} GiB, Linux {}, {}; load at the start {}.",
+            "Commit {}, {}: {}, {} processors, {} GiB, Linux {}, {}{with}{}; load at the start {}.",
             self.commit,
             self.date,
             self.cpu,
@@ -59,6 +68,7 @@ impl Machine {
             self.memory_gib,
             self.kernel,
             self.system,
+            self.gvisor,
             self.load
         )
     }

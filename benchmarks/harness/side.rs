@@ -90,7 +90,7 @@ impl Side {
             Kind::Gvisor => runner
                 .arg(format!("--root={}", self.state.display()))
                 .args(["--rootless", "--ignore-cgroups", "--network=host"])
-                .args(["--platform=systrap", "do", "-quiet", "-cwd"])
+                .args(["do", "-quiet", "-cwd"])
                 .arg(dir),
         };
         runner.arg("--").arg(program.as_ref());

@@ -48,9 +48,12 @@ impl Place {
             let mut create = command(bastide(), &place.dir);
             create.args(["volume", "create", "v", "--key-file", "key", "--size", size]);
             run(create, None)?;
+            // The scratch directory by itself: it may lie in /tmp, which is another one inside.
+            let scratch = place.dir.parent().unwrap_or(&place.dir).display();
             let manifest = format!(
                 "program = \"/usr/bin/env\"\n[network]\npublish = [\"{0}:{0}\"]\n\
                  [[mount]]\ntarget = \"/\"\ntype = \"overlay\"\nsource = \"/\"\n\
+                 [[mount]]\ntarget = \"{scratch}\"\nsource = \"{scratch}\"\n\
                  [[mount]]\ntarget = \"{INSIDE}\"\ntype = \"volume\"\nsource = \"v\"\nkey_file = \"key\"\n",
                 place.port
             );

@@ -1,7 +1,7 @@
 //! Sleeping and waking.
 
 use crate::HostFd;
-use core::sync::atomic::{AtomicU32, AtomicU64, Ordering};
+use core::sync::atomic::{AtomicI32, AtomicU32, AtomicU64, Ordering};
 
 /// A thread's sleeping place: one permit, as `std::thread::park`.
 ///
@@ -13,9 +13,13 @@ pub struct Park {
     pub state: AtomicU32,
     /// The thread to interrupt when it sleeps in a host call; the platform's business.
     pub thread: AtomicU64,
-    /// Who gave the last permit, and when; whether waiting awake pays: the platform's business too.
+    /// Who gave the last permit, and when; where the thread last began to wait; whether spinning and
+    /// yielding pay: the platform's business too.
     pub waker: AtomicU64,
-    pub credit: AtomicU32,
+    pub seat: AtomicU64,
+    pub credit: AtomicI32,
+    pub yields: AtomicI32,
+    pub crowds: AtomicU32,
     /// How sure it is that permits come from other host processes, likewise.
     pub far: AtomicU32,
 }
@@ -43,7 +47,10 @@ impl Park {
             state: AtomicU32::new(0),
             thread: AtomicU64::new(0),
             waker: AtomicU64::new(0),
-            credit: AtomicU32::new(0),
+            seat: AtomicU64::new(0),
+            credit: AtomicI32::new(0),
+            yields: AtomicI32::new(0),
+            crowds: AtomicU32::new(0),
             far: AtomicU32::new(0),
         }
     }

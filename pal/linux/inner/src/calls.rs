@@ -44,7 +44,7 @@ pub const CALLS: &[(u32, &str, &str)] = &[
     (
         g::__NR_sched_yield,
         "sched_yield",
-        "sched_yield of the application",
+        "sched_yield of the application; threads that take turns on one CPU",
     ),
     (g::__NR_mremap, "mremap", "move an application mapping"),
     (

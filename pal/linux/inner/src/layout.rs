@@ -103,4 +103,6 @@ pub struct Block {
     /// Set the `%fs` base to `fs_base` at start.
     pub set_fs: u32,
     pub fs_base: u64,
+    /// When and where it last woke a thread that waits for the same CPU; 0 if that is answered.
+    pub handed: AtomicU64,
 }

@@ -10,6 +10,7 @@ extern crate alloc;
 #[cfg(test)]
 extern crate std;
 
+mod awake;
 pub mod calls;
 mod entry;
 mod file;

@@ -1,6 +1,7 @@
 //! Sleeping and waking: futexes on shared memory, and `ppoll` when host descriptors take part.
 
 use crate::LinuxPal;
+use crate::awake::{self, Wait};
 use crate::host::{self, host};
 use alloc::vec::Vec;
 use bastide_pal::park::{Parking, park_and_take};
@@ -92,94 +93,6 @@ pub(crate) fn permit(park: &Park) -> Permit {
     Permit::Woke
 }
 
-/// Waiting awake for a permit. A wake-up of another CPU costs the host tens of microseconds, one that
-/// is waited for awake less than one; but where the waker needs the CPU that we wait on, it only
-/// delays it. So a thread waits awake only if its last permit came from another CPU, and only as
-/// long as that has been worth it.
-mod awake {
-    use bastide_base::sync::Once;
-    use bastide_pal::{Park, ParkState};
-    use core::arch::x86_64::{__cpuid, __rdtscp};
-    use core::sync::atomic::Ordering;
-
-    /// Ticks to wait at most: some 8 microseconds.
-    const PATIENCE: u64 = 25_000;
-    /// Failures in a row after which it is given up.
-    const CREDIT: u32 = 4;
-    /// A [`Park::waker`] is the time with the CPU's number in the low bits.
-    const CPU_BITS: u32 = 12;
-
-    /// The time-stamp counter and the CPU's number, in the form of [`Park::waker`]; `None` if the
-    /// processor does not tell.
-    fn here() -> Option<u64> {
-        static KNOWN: Once<bool> = Once::new();
-        let known = KNOWN.get_or_init(|| {
-            __cpuid(0x8000_0000).eax > 0x8000_0000 && __cpuid(0x8000_0001).edx & (1 << 27) != 0
-        });
-        known.then(|| {
-            let mut cpu = 0;
-            // SAFETY: the processor has the instruction; the host puts the CPU's number in it.
-            let time = unsafe { __rdtscp(&mut cpu) };
-            time << CPU_BITS | u64::from(cpu) & ((1 << CPU_BITS) - 1)
-        })
-    }
-
-    fn cpu(stamp: u64) -> u64 {
-        stamp & ((1 << CPU_BITS) - 1)
-    }
-
-    fn ticks(from: u64, to: u64) -> u64 {
-        (to >> CPU_BITS).wrapping_sub(from >> CPU_BITS)
-    }
-
-    /// Leaves word of who gives a permit.
-    pub fn sign(park: &Park) {
-        if let Some(now) = here() {
-            park.waker.store(now, Ordering::Relaxed);
-        }
-    }
-
-    /// A thread's wait for a permit.
-    pub struct Wait(Option<u64>);
-
-    impl Wait {
-        /// Waits awake if that is promising.
-        pub fn begin(park: &Park) -> Wait {
-            let begun = here();
-            let promising = |now| {
-                let waker = park.waker.load(Ordering::Relaxed);
-                waker != 0 && cpu(waker) != cpu(now) && park.credit.load(Ordering::Relaxed) > 0
-            };
-            let Some(start) = begun.filter(|&now| promising(now)) else {
-                return Wait(begun);
-            };
-            loop {
-                for _ in 0..16 {
-                    if park.state.load(Ordering::Acquire) == ParkState::Notified as u32 {
-                        park.credit.store(CREDIT, Ordering::Relaxed);
-                        return Wait(None);
-                    }
-                    core::hint::spin_loop();
-                }
-                if here().is_none_or(|now| ticks(start, now) > PATIENCE) {
-                    let left = park.credit.load(Ordering::Relaxed).saturating_sub(1);
-                    park.credit.store(left, Ordering::Relaxed);
-                    return Wait(here());
-                }
-            }
-        }
-
-        /// After a sleep: would waiting awake have been enough?
-        pub fn end(self, park: &Park) {
-            let Wait(Some(start)) = self else { return };
-            let waker = park.waker.load(Ordering::Relaxed);
-            if ticks(start, waker) < PATIENCE / 2 && cpu(start) != cpu(waker) {
-                park.credit.fetch_max(1, Ordering::Relaxed);
-            }
-        }
-    }
-}
-
 #[repr(C)]
 #[derive(Clone, Copy)]
 struct PollFd {
@@ -208,7 +121,7 @@ fn poll_results(fds: &[PollFd], hosts: &mut [HostPoll]) {
 /// Has a thread sleep in this state, unless it has a permit, which it takes.
 fn sleep_as(park: &Park, asleep: ParkState, sleep: impl FnOnce()) {
     let running = ParkState::Running as u32;
-    let wait = awake::Wait::begin(park);
+    let wait = Wait::begin(park);
     if park
         .state
         .compare_exchange(running, asleep as u32, Ordering::AcqRel, Ordering::Acquire)

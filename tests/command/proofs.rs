@@ -6,9 +6,14 @@ use std::time::Duration;
 
 #[track_caller]
 fn proof(name: &str) {
+    proof_with(name, &[]);
+}
+
+#[track_caller]
+fn proof_with(name: &str, more: &[&str]) {
     let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("volumes/run");
     let mut command = command(script, Path::new("/"));
-    command.arg(name).env("BASTIDE", bastide());
+    command.arg(name).args(more).env("BASTIDE", bastide());
     let outcome = run(command, "", Duration::from_secs(240));
     match outcome.ending {
         Ending::Code(77) => eprintln!("{}", outcome.stderr),
@@ -19,6 +24,11 @@ fn proof(name: &str) {
 #[test]
 fn files() {
     proof("fsx");
+}
+
+#[test]
+fn compressed_files() {
+    proof_with("fsx", &["3", "--compress"]);
 }
 
 #[test]

@@ -233,3 +233,55 @@ fn an_older_volume_is_refused_by_its_anchor() {
         &["belongs to another volume"],
     );
 }
+
+#[test]
+fn contents_can_be_compressed() {
+    let scratch = Scratch::new("volume-compressed");
+    scratch.file("key", [7; 32]);
+    scratch.file("new", [8; 32]);
+    let dir = scratch.path().join("in");
+    fs::create_dir_all(&dir).unwrap();
+    shell(
+        &dir,
+        "seq -f 'line %g of a text like any other' 40000 > text; head -c 500000 /dev/urandom > noise; truncate -s 10M hole; echo x > small",
+    );
+    let key = ["--key-file", "key"];
+    let args = |args: &[&'static str]| [args, &key].concat();
+    good(
+        &scratch,
+        &args(&["create", "v", "--size", "64M", "--compress"]),
+    );
+    good(&scratch, &args(&["import", "v", "in"]));
+    assert!(good(&scratch, &args(&["fsck", "v"])).contains(" 0 problems"));
+    let info = good(&scratch, &["info", "v"]);
+    assert!(
+        info.contains("compressed with LZ4") && !info.contains(" to 1"),
+        "{info}"
+    );
+    let info = good(&scratch, &args(&["info", "v"]));
+    let ratio = info
+        .split_once(" to 1")
+        .unwrap()
+        .0
+        .rsplit_once(' ')
+        .unwrap()
+        .1;
+    assert!(ratio.parse::<f64>().unwrap() > 1.3, "{info}");
+    let args =
+        |args: &[&'static str]| [args, &["--key-file", "key", "--new-key-file", "new"]].concat();
+    good(&scratch, &args(&["rekey", "v"]));
+    let key = ["--key-file", "new"];
+    let args = |args: &[&'static str]| [args, &key].concat();
+    good(&scratch, &args(&["export", "v", "out"]));
+    assert_eq!(tree(&scratch.path().join("out")), tree(&dir));
+    assert!(good(&scratch, &args(&["info", "v"])).contains("compressed with LZ4"));
+    let size = |name: &str| fs::metadata(scratch.path().join(name)).unwrap().len();
+    good(&scratch, &["seal", "plain", "in", "--public"]);
+    good(
+        &scratch,
+        &["seal", "packed", "in", "--public", "--compress"],
+    );
+    assert!(size("packed") + 500_000 < size("plain"));
+    good(&scratch, &["export", "packed", "again"]);
+    assert_eq!(tree(&scratch.path().join("again")), tree(&dir));
+}

@@ -4,7 +4,7 @@
 needs gcc
 seconds=${1:-3}
 gcc -O2 -Wall -o fsx "$proofs/fsx.c"
-volume 256M /data
+volume 256M /data "${@:2}"
 
 mkdir native
 ./fsx native "$SEED" 3000 > native.out

@@ -49,6 +49,8 @@ pub enum Error {
     NotAVolume,
     /// A volume of a later format.
     Version { found: u32 },
+    /// A volume with features that this program does not know, one bit each.
+    Features { unknown: u32 },
     /// The file has no image's first block.
     NotAnImage,
     /// The image is not the one that the root hash stands for.
@@ -149,6 +151,11 @@ impl fmt::Display for Error {
                 f,
                 "a volume of format {found}, and this program knows format {} only",
                 crate::header::VERSION
+            ),
+            Error::Features { unknown } => write!(
+                f,
+                "a volume with features that this program does not know ({unknown:#x}): a later one \
+                 made it"
             ),
             Error::WrongKey => f.write_str(
                 "the key does not open this volume (or its header was altered): nothing was changed",

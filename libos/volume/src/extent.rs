@@ -1,10 +1,13 @@
 //! Where a file's blocks are: runs of blocks that were sealed one after the other, with their tags.
+//! In a run that is packed, fewer blocks hold the contents of more, and several items may each show
+//! a part of them: overwriting some leaves the run where it is until no part of it shows.
 
 use crate::codec::{Reader, Short, Writer};
 use crate::crypto::{Nonce, Ptr, Tag};
 use crate::error::{Error, Result};
 use crate::file::SIZE_MAX;
 use crate::node::{Key, Kind};
+use crate::packed::Packed;
 use crate::volume::Volume;
 use crate::{BLOCK, BLOCKS_MOST};
 use alloc::vec::Vec;
@@ -19,11 +22,27 @@ pub struct Extent {
     pub block: u64,
     pub nonce: Nonce,
     pub tags: Vec<Tag>,
+    /// What the blocks hold is compressed.
+    pub packed: Option<Packed>,
 }
 
 impl Extent {
+    /// Blocks of the file that are here.
     pub fn len(&self) -> u64 {
+        match &self.packed {
+            Some(packed) => packed.len.into(),
+            None => self.stored(),
+        }
+    }
+
+    /// Blocks of the volume that hold them.
+    pub fn stored(&self) -> u64 {
         self.tags.len() as u64
+    }
+
+    /// Where in the file the contents begin of which this shows all or a part, if it is at `start`.
+    pub fn origin(&self, start: u64) -> u64 {
+        start - (self.packed).map_or(0, |packed| u64::from(packed.skip).min(start))
     }
 
     pub fn encode(&self) -> Vec<u8> {
@@ -32,6 +51,9 @@ impl Extent {
         self.nonce.write(&mut w);
         for tag in &self.tags {
             w.bytes(tag);
+        }
+        if let Some(packed) = &self.packed {
+            packed.write(&mut w);
         }
         w.0
     }
@@ -42,17 +64,27 @@ impl Extent {
         let mut r = Reader(bytes);
         let (block, nonce) = (r.u64()?, Nonce::read(&mut r)?);
         let mut tags = Vec::new();
-        while !r.is_empty() {
+        while r.0.len() >= size_of::<Tag>() {
             tags.push(r.array()?);
         }
-        let len = tags.len() as u64;
-        let below = |first: u64, most| first.checked_add(len).is_some_and(|end| end <= most);
-        let sane = !tags.is_empty()
-            && tags.len() <= LONGEST
-            && below(block, BLOCKS_MOST)
-            && below(nonce.counter, u64::MAX)
-            && below(at, SIZE_MAX.div_ceil(BLOCK as u64));
-        sane.then_some(Extent { block, nonce, tags }).ok_or(Short)
+        let packed = match r.is_empty() {
+            true => None,
+            false => Some(Packed::read(&mut r, tags.len())?),
+        };
+        let extent = Extent {
+            block,
+            nonce,
+            tags,
+            packed,
+        };
+        let below = |first: u64, len, most| first.checked_add(len).is_some_and(|end| end <= most);
+        let sane = r.is_empty()
+            && (1..=LONGEST as u64).contains(&extent.stored())
+            && below(block, extent.stored(), BLOCKS_MOST)
+            && below(nonce.counter, extent.stored(), u64::MAX)
+            && below(at, extent.len(), SIZE_MAX.div_ceil(BLOCK as u64))
+            && packed.is_none_or(|packed| u64::from(packed.skip) <= at);
+        sane.then_some(extent).ok_or(Short)
     }
 
     /// The pointer to one block.
@@ -69,6 +101,12 @@ impl Extent {
 
     /// The part from `from` on, `len` blocks long.
     pub fn part(&self, from: u64, len: u64) -> Extent {
+        if let Some(packed) = &self.packed {
+            return Extent {
+                packed: Some(packed.part(from, len)),
+                ..self.clone()
+            };
+        }
         let tags = self.tags.iter().skip(from as usize).take(len as usize);
         Extent {
             block: self.block + from,
@@ -77,6 +115,7 @@ impl Extent {
                 ..self.nonce
             },
             tags: tags.copied().collect(),
+            packed: None,
         }
     }
 }
@@ -90,9 +129,10 @@ impl Volume {
             Key::new(ino, Kind::Extent, 0),
             Key::new(ino, Kind::Extent, u64::MAX),
         );
+        let packs = self.packs();
         let parse = |(key, value): (Key, Vec<u8>)| match Extent::decode(key.at, &value) {
-            Ok(extent) => Ok((key.at, extent)),
-            Err(Short) => Err(Error::Malformed { block: 0 }),
+            Ok(extent) if packs || extent.packed.is_none() => Ok((key.at, extent)),
+            _ => Err(Error::Malformed { block: 0 }),
         };
         if let Some(item) = self.tree.floor(&key)?
             && item.0 >= first
@@ -139,11 +179,35 @@ impl Volume {
             } else {
                 self.tree.remove(&key)?;
             }
-            for block in cut - start..cut_end - start {
+            let blocks = match &extent.packed {
+                None => cut - start..cut_end - start,
+                Some(_) if self.shows(ino, start, &extent)? => 0..0,
+                Some(_) => 0..extent.stored(),
+            };
+            freed += blocks.end - blocks.start;
+            for block in blocks {
                 self.step.frees(extent.block + block);
             }
-            freed += cut_end - cut;
         }
         Ok((freed, false))
+    }
+
+    /// Some part still shows of the packed blocks that an extent, found at `start`, was a part of.
+    fn shows(&mut self, ino: u64, start: u64, extent: &Extent) -> Result<bool> {
+        let Some(packed) = extent.packed else {
+            return Ok(false);
+        };
+        let mut at = extent.origin(start);
+        let end = at + u64::from(packed.total);
+        while at < end
+            && let Some((start, other)) = self.extent_from(ino, at)?
+            && start < end
+        {
+            if other.block == extent.block {
+                return Ok(true);
+            }
+            at = start + other.len();
+        }
+        Ok(false)
     }
 }

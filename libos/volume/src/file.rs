@@ -121,6 +121,7 @@ impl Volume {
             block: part.block,
             nonce: part.nonce,
             tags: part.tags,
+            packed: part.packed,
             key: self.tree.store.ring.key(&part.nonce.salt),
         };
         Ok((len, Some(sealed)))

@@ -3,16 +3,18 @@
 use crate::BLOCK;
 use crate::crypto::{Ptr, Purpose};
 use crate::dir::Entry;
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::extent::Extent;
 use crate::file::INLINE_MAX;
 use crate::inode::{Inode, ROOT, mode};
 use crate::node::{Frame, Key, Kind, Node};
+use crate::packed::Packed;
 use crate::root::FIRST_FREE;
 use crate::volume::Volume;
 use alloc::collections::BTreeMap;
 use alloc::format;
 use alloc::string::{String, ToString};
+use alloc::vec;
 use alloc::vec::Vec;
 
 /// What a check found.
@@ -40,10 +42,37 @@ struct Seen {
     blocks: u64,
     /// One past its last block.
     end: u64,
+    /// What is packed, as far as later extents may show a part of it: where it begins in the file,
+    /// and an extent with all of it.
+    packed: Vec<(u64, Extent)>,
     inline: Option<usize>,
     /// The directory that names it, for directories.
     named_in: u64,
     orphan: bool,
+}
+
+impl Seen {
+    /// An extent shows a further part of what was packed and is counted already.
+    fn shows_again(&mut self, at: u64, extent: &Extent) -> bool {
+        let Some(packed) = &extent.packed else {
+            return false;
+        };
+        let all = Extent {
+            packed: Some(Packed {
+                skip: 0,
+                len: packed.total,
+                ..*packed
+            }),
+            ..extent.clone()
+        };
+        let origin = extent.origin(at);
+        let known = self.packed.contains(&(origin, all.clone()));
+        if !known {
+            self.packed.retain(|(origin, e)| origin + e.len() > at);
+            self.packed.push((origin, all));
+        }
+        known
+    }
 }
 
 /// A set of blocks, one bit each.
@@ -80,6 +109,8 @@ struct Check<'a> {
     used: Blocks,
     /// No block in use is at or beyond this one.
     high: u64,
+    /// Contents may be packed.
+    packs: bool,
     progress: &'a mut dyn FnMut(u64, u64),
 }
 
@@ -124,19 +155,23 @@ impl Check<'_> {
                 Err(_) => self.problem(format!("directory {} is malformed", key.ino)),
             },
             Some(Kind::Extent) => match Extent::decode(key.at, value) {
-                Ok(extent) => {
+                Ok(extent) if self.packs || extent.packed.is_none() => {
                     let overlaps = key.at < seen.end;
-                    seen.blocks += extent.len();
                     seen.end = key.at + extent.len();
+                    let again = seen.shows_again(key.at, &extent);
+                    if !again {
+                        seen.blocks += extent.stored();
+                    }
                     let text = format!("inode {}", key.ino);
                     if overlaps {
                         self.problem(format!("{text}: extents overlap at block {}", key.at));
                     }
-                    for block in extent.block..extent.block + extent.len() {
+                    let blocks = extent.block..extent.block + extent.stored();
+                    for block in blocks.filter(|_| !again) {
                         self.used(block, &text);
                     }
                 }
-                Err(_) => self.problem(format!("an extent of inode {} is malformed", key.ino)),
+                _ => self.problem(format!("an extent of inode {} is malformed", key.ino)),
             },
             Some(Kind::Space) if key.ino == 0 => match crate::space_ptr(value) {
                 Some(ptr) => self.used(ptr.block, "a bitmap"),
@@ -233,6 +268,7 @@ impl Volume {
             seen: BTreeMap::new(),
             used,
             high: self.tree.space.high(),
+            packs: self.packs(),
             progress,
         };
         self.check_nodes(self.tree.root(), &Frame::ROOT, &mut check);
@@ -311,17 +347,29 @@ impl Volume {
             })?;
             from = next.filter(|_| batch.len() >= 64);
             for (ino, extent) in batch {
-                for (i, tag) in (0..).zip(&extent.tags) {
-                    let ptr = extent.ptr(i, tag);
-                    match self.tree.store.read(Purpose::Data, &ptr) {
-                        Ok(_) => {}
-                        Err(e) => check.problem(format!("contents of inode {ino}: {e}")),
-                    }
+                for e in self.check_extent(&extent) {
+                    check.problem(format!("contents of inode {ino}: {e}"));
                 }
-                done += extent.len();
+                done += extent.stored();
                 (check.progress)(done, total);
             }
         }
         Ok(())
+    }
+
+    /// Opens an extent's blocks, and unpacks what is in them.
+    fn check_extent(&mut self, extent: &Extent) -> Vec<Error> {
+        let (mut stored, mut wrong) = (Vec::new(), Vec::new());
+        for (i, tag) in (0..).zip(&extent.tags) {
+            match self.tree.store.read(Purpose::Data, &extent.ptr(i, tag)) {
+                Ok(data) => stored.extend(data),
+                Err(e) => wrong.push(e),
+            }
+        }
+        if let (Some(packed), true) = (&extent.packed, wrong.is_empty()) {
+            let mut out = vec![0; packed.unpacked()];
+            wrong.extend(packed.unpack(extent.block, &stored, &mut out).err());
+        }
+        wrong
     }
 }

@@ -11,7 +11,10 @@ use zeroize::Zeroizing;
 
 const MAGIC: [u8; 8] = *b"\x89BASTVOL";
 /// The format's version.
-pub const VERSION: u32 = 1;
+pub const VERSION: u16 = 1;
+/// The features that a volume may have, bits above the version: a program that does not know one
+/// does not know how to read the volume either.
+const PACKED: u32 = 1 << 16;
 /// Copies of the header, in blocks 0 and 1.
 const COPIES: u64 = 2;
 /// Bytes of the header that carry something; the rest of its block is zero.
@@ -46,6 +49,8 @@ pub struct Header {
     /// The volume's identity: random, for life.
     pub id: [u8; 16],
     pub kdf: Kdf,
+    /// Contents may be compressed.
+    pub packs: bool,
     /// For the key's derivation, new with each key.
     pub salt: [u8; 32],
     wrapped: [u8; 32],
@@ -92,8 +97,13 @@ impl Header {
         }
         let found = r.u32().map_err(short)?;
         let shift = r.u32().map_err(short)?;
-        if found != VERSION || shift != BLOCK.ilog2() {
+        if found as u16 != VERSION || shift != BLOCK.ilog2() {
+            let found = found & 0xffff;
             return Err(Error::Version { found });
+        }
+        match found >> 16 & !(PACKED >> 16) {
+            0 => {}
+            unknown => return Err(Error::Features { unknown }),
         }
         let id = r.array().map_err(short)?;
         let kind = r.u32().map_err(short)?;
@@ -115,6 +125,7 @@ impl Header {
         Ok(Header {
             id,
             kdf,
+            packs: found & PACKED != 0,
             salt: r.array().map_err(short)?,
             wrapped: r.array().map_err(short)?,
             tag: r.array().map_err(short)?,
@@ -133,7 +144,7 @@ impl Header {
             Kdf::Public => (2, 0, 0, 0),
         };
         w.bytes(&MAGIC)
-            .u32(VERSION)
+            .u32(u32::from(VERSION) | if self.packs { PACKED } else { 0 })
             .u32(BLOCK.ilog2())
             .bytes(&self.id)
             .u32(kind)
@@ -154,16 +165,22 @@ impl Header {
         out
     }
 
-    /// Wraps `secret` for `key`.
-    pub fn wrap(id: [u8; 16], kdf: Kdf, salt: [u8; 32], key: &[u8; 32], secret: &Key32) -> Header {
-        let mut wrapped = Zeroizing::new(**secret);
-        let mut header = Header {
+    /// The header of a volume that nothing is wrapped in yet.
+    pub fn new(id: [u8; 16], packs: bool) -> Header {
+        Header {
             id,
-            kdf,
-            salt,
+            kdf: Kdf::Key,
+            packs,
+            salt: [0; 32],
             wrapped: [0; 32],
             tag: [0; 16],
-        };
+        }
+    }
+
+    /// The same volume's, with `secret` wrapped for `key`.
+    pub fn wrap(&self, kdf: Kdf, salt: [u8; 32], key: &[u8; 32], secret: &Key32) -> Header {
+        let mut wrapped = Zeroizing::new(**secret);
+        let mut header = Header { kdf, salt, ..*self };
         header.tag = crypto::wrap(key, &salt, &header.bound(), &mut wrapped);
         header.wrapped = *wrapped;
         header

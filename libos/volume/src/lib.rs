@@ -3,8 +3,8 @@
 //!
 //! The layers, each in its file, from the device up: [`device`], sealing ([`crypto`]), blocks
 //! (`store`), free space (`space`), the copy-on-write tree (`node`, `tree`), transactions (`txn`)
-//! of steps (`step`) with the intent log (`log`), and on these the file system: `inode`, `extent`, `pages`, `file`
-//! and `reading`, `dir`, `names`, `xattr`, `orphan`; [`fsck`] checks it all.
+//! of steps (`step`) with the intent log (`log`), and on these the file system: `inode`, `extent`, `packed`, `pages`,
+//! `file` and `reading`, `dir`, `names`, `xattr`, `orphan`; [`fsck`] checks it all.
 #![no_std]
 #![forbid(unsafe_code)]
 
@@ -28,6 +28,7 @@ mod names;
 mod node;
 mod ops;
 mod orphan;
+mod packed;
 mod pages;
 mod reading;
 mod root;
@@ -48,6 +49,7 @@ pub use header::{Header, Kdf, PUBLIC, new_salt};
 pub use image::Image;
 pub use inode::{Inode, ROOT, SetAttr, mode};
 pub use names::{New, Rename};
+pub use packed::Packing;
 pub use reading::Reading;
 pub use txn::Limits;
 pub use volume::{Options, SIZE_LEAST, SIZE_MOST, Usage, Volume};

@@ -3,8 +3,9 @@
 
 use crate::BLOCK;
 use crate::error::{Error, Result};
-use crate::extent::LONGEST;
+use crate::extent::{Extent, LONGEST};
 use crate::node::{Key, Kind};
+use crate::packed::CLUSTER;
 use crate::volume::Volume;
 use alloc::boxed::Box;
 use alloc::collections::BTreeMap;
@@ -72,6 +73,13 @@ impl Pages {
     }
 }
 
+/// How the beginning of a run is sealed.
+enum Sealing {
+    Packed(Extent),
+    /// As it is, so many blocks.
+    Plain(usize),
+}
+
 impl Volume {
     /// Seals all that waits, into blocks of this transaction. What could not be written goes on
     /// waiting.
@@ -104,12 +112,67 @@ impl Volume {
         len: u64,
         blocks: impl Iterator<Item = &'a [u8; BLOCK]>,
     ) -> Result<u64> {
-        let mut inode = self.inode(ino)?;
+        if self.packs() {
+            let blocks: Vec<_> = blocks.take(len as usize).collect();
+            let plain = match self.seal_packed(first, &blocks)? {
+                Sealing::Packed(extent) => return self.map(ino, first, &extent),
+                Sealing::Plain(n) => blocks.into_iter().take(n),
+            };
+            let extent = self.seal_plain(plain.len() as u64, plain)?;
+            return self.map(ino, first, &extent);
+        }
+        let extent = self.seal_plain(len, blocks)?;
+        self.map(ino, first, &extent)
+    }
+
+    /// Seals so many blocks as they are, or the first of them.
+    fn seal_plain<'a>(
+        &mut self,
+        len: u64,
+        blocks: impl Iterator<Item = &'a [u8; BLOCK]>,
+    ) -> Result<Extent> {
         let (start, len) = self.tree.space.alloc(len).ok_or(Error::NoSpace)?;
         (start..start + len).for_each(|block| self.step.takes(block));
-        let extent = (self.tree.store).write_run(start, blocks.take(len as usize))?;
+        (self.tree.store).write_run(start, blocks.take(len as usize))
+    }
+
+    /// Packs and seals the first cluster of a run, if that saves a block. Else says how many blocks
+    /// of the run do not get smaller.
+    fn seal_packed(&mut self, first: u64, blocks: &[&[u8; BLOCK]]) -> Result<Sealing> {
+        let mut plain = 0;
+        while let Some(rest) = blocks.get(plain..).filter(|rest| !rest.is_empty()) {
+            let room = CLUSTER - (first + plain as u64) % CLUSTER;
+            let cluster = rest.get(..room as usize).unwrap_or(rest);
+            let packed = (self.packer.as_mut()).and_then(|packer| packer.pack(cluster));
+            let Some((packed, stored)) = packed else {
+                plain += cluster.len();
+                continue;
+            };
+            if plain > 0 {
+                break;
+            }
+            let len = stored.len() as u64;
+            let Some(start) = self.tree.space.alloc_whole(len) else {
+                // There is room for all of the blocks: that was looked for before.
+                plain += cluster.len();
+                continue;
+            };
+            (start..start + len).for_each(|block| self.step.takes(block));
+            let extent = self.tree.store.write_run(start, stored.iter())?;
+            return Ok(Sealing::Packed(Extent {
+                packed: Some(packed),
+                ..extent
+            }));
+        }
+        Ok(Sealing::Plain(plain))
+    }
+
+    /// Puts an extent into a file instead of what is there: how many blocks of the file it has.
+    fn map(&mut self, ino: u64, first: u64, extent: &Extent) -> Result<u64> {
+        let mut inode = self.inode(ino)?;
+        let len = extent.len();
         let (freed, _) = self.unmap(ino, first, first + len, usize::MAX)?;
-        inode.blocks = inode.blocks.saturating_sub(freed) + len;
+        inode.blocks = inode.blocks.saturating_sub(freed) + extent.stored();
         let key = Key::new(ino, Kind::Extent, first);
         self.tree.put(key, extent.encode())?;
         self.put_inode(ino, &inode)?;

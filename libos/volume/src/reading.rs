@@ -5,8 +5,10 @@ use crate::BLOCK;
 use crate::crypto::{self, AesGcm, Nonce, Purpose, Tag};
 use crate::device::Device;
 use crate::error::{Error, Result};
+use crate::packed::Packed;
 use crate::space::Pin;
 use alloc::sync::Arc;
+use alloc::vec;
 use alloc::vec::Vec;
 
 /// Neighbouring blocks that are still to be read.
@@ -20,6 +22,8 @@ pub(crate) struct Sealed {
     /// The first block's; the others follow.
     pub nonce: Nonce,
     pub tags: Vec<Tag>,
+    /// The blocks are to be unpacked, and `skip` is in what comes out of them.
+    pub packed: Option<Packed>,
     pub key: Arc<AesGcm>,
 }
 
@@ -49,6 +53,9 @@ impl Reading {
 impl Sealed {
     /// Whole blocks are opened in place; the first and the last may need a place of their own.
     pub(crate) fn open_into(&self, device: &dyn Device, out: &mut [u8]) -> Result<()> {
+        if let Some(packed) = &self.packed {
+            return self.unpack_into(device, packed, out);
+        }
         let (mut done, mut next) = (0, 0);
         while let Some(rest) = out.get_mut(done..).filter(|r| !r.is_empty()) {
             let skip = if next == 0 { self.skip } else { 0 };
@@ -69,6 +76,25 @@ impl Sealed {
                 next += 1;
                 done += n;
             }
+        }
+        Ok(())
+    }
+
+    /// All blocks are opened, and the part of what comes out of them is taken that was asked for.
+    fn unpack_into(&self, device: &dyn Device, packed: &Packed, out: &mut [u8]) -> Result<()> {
+        let mut stored = vec![0; self.tags.len() * BLOCK];
+        self.open(device, 0, &mut stored)?;
+        let whole = packed.unpacked();
+        let from = usize::from(packed.skip) * BLOCK + self.skip;
+        if from == 0
+            && let Some(out) = out.get_mut(..whole)
+        {
+            return packed.unpack(self.block, &stored, out);
+        }
+        let mut all = vec![0; whole];
+        packed.unpack(self.block, &stored, &mut all)?;
+        for (to, from) in out.iter_mut().zip(all.iter().skip(from)) {
+            *to = *from;
         }
         Ok(())
     }

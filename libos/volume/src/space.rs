@@ -12,6 +12,9 @@ use alloc::vec::Vec;
 /// Blocks that one bitmap block covers.
 pub const CHUNK: u64 = crate::BLOCK as u64 * 8;
 
+/// Gaps that are tried for a run of blocks that must lie together.
+const GAPS: u32 = 16;
+
 /// While it exists, no block is given out again that was in use when it was made.
 #[derive(Clone)]
 pub struct Pin(#[allow(dead_code)] Arc<()>);
@@ -204,6 +207,37 @@ impl Space {
         }
         self.cursor = start + len;
         Some((start, len))
+    }
+
+    /// So many free blocks in a row, none fewer: the first. Some gaps are tried, and the end, for
+    /// which the file may grow.
+    pub fn alloc_whole(&mut self, want: u64) -> Option<u64> {
+        let (mut at, mut turned) = (self.cursor.min(self.high), false);
+        let mut gaps = GAPS;
+        loop {
+            let start = match self.find(at, self.high) {
+                Some(start) if gaps > 0 => start,
+                None if gaps > 0 && !turned => {
+                    (at, turned) = (0, true);
+                    continue;
+                }
+                _ => self.high,
+            };
+            let end = start.checked_add(want).filter(|end| *end <= self.total);
+            match end.map(|end| (start..end).find(|block| self.is_used(*block))) {
+                Some(None) => {
+                    for block in start..start + want {
+                        self.set(block);
+                        self.fresh.insert(block);
+                    }
+                    self.cursor = start + want;
+                    return Some(start);
+                }
+                Some(Some(used)) => at = used,
+                None => return None,
+            }
+            gaps -= 1;
+        }
     }
 
     /// Gives a block back. One that is not in use stays as it is.

@@ -61,6 +61,7 @@ impl Store {
             block,
             nonce: self.ring.next()?,
             tags: Vec::new(),
+            packed: None,
         };
         for (at, page) in (block..).zip(pages) {
             let start = self.run.len();

@@ -7,6 +7,7 @@ use crate::header::{Header, Kdf, new_salt};
 use crate::inode::{Inode, ROOT, mode};
 use crate::log::Log;
 use crate::node::{Key, Kind};
+use crate::packed::Packer;
 use crate::pages::Pages;
 use crate::root::{FIRST_FREE, Root};
 use crate::space::Space;
@@ -34,6 +35,8 @@ pub struct Options {
     pub platform: Box<dyn Platform>,
     /// How much may wait in memory.
     pub limits: Limits,
+    /// A new volume compresses contents. One that exists knows for itself.
+    pub compress: bool,
 }
 
 impl Options {
@@ -44,6 +47,7 @@ impl Options {
             anchor: None,
             platform,
             limits: Limits::default(),
+            compress: false,
         }
     }
 }
@@ -85,6 +89,8 @@ pub struct Volume {
     /// The log is being replayed: what it says is not logged again.
     pub(crate) replaying: bool,
     pub(crate) name_key: [u8; 16],
+    /// Compresses contents, if that is done.
+    pub(crate) packer: Option<Packer>,
     header: Header,
 }
 
@@ -109,7 +115,7 @@ impl Volume {
         let mut id = [0; 16];
         platform.random(&mut id)?;
         let salt = salt.map_or_else(|| new_salt(platform), Ok)?;
-        let header = Header::wrap(id, kdf, salt, key, &secret);
+        let header = Header::new(id, options.compress).wrap(kdf, salt, key, &secret);
         header.write(&*device)?;
 
         let blocks = size / BLOCK as u64;
@@ -211,6 +217,7 @@ impl Volume {
             read_only: options.read_only,
             stopped: false,
             replaying: false,
+            packer: header.packs.then(Packer::new),
             header,
         }
     }
@@ -294,7 +301,7 @@ impl Volume {
         self.writable()?;
         let salt = salt.map_or_else(|| new_salt(&*self.platform), Ok)?;
         let secret = self.tree.store.ring.secret();
-        let header = Header::wrap(self.header.id, kdf, salt, key, secret);
+        let header = self.header.wrap(kdf, salt, key, secret);
         header.write(&*self.tree.store.device)?;
         self.header = header;
         Ok(())

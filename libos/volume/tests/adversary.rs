@@ -14,9 +14,9 @@ struct History {
     anchor: Memory,
 }
 
-fn history() -> History {
+fn history(compress: bool) -> History {
     let disk = Disk::default();
-    drop(create(&disk, 1 << 20));
+    drop(create_as(&disk, 1 << 20, compress));
     let anchor = Memory::default();
     let mut both = Both {
         volume: open_with(&disk, &anchor).unwrap(),
@@ -171,11 +171,19 @@ fn block(image: &[u8], n: usize) -> Vec<u8> {
 
 #[test]
 fn every_block_in_turn() {
-    let h = history();
+    every_block(&history(false));
+}
+
+#[test]
+fn every_block_in_turn_of_a_volume_that_compresses() {
+    every_block(&history(true));
+}
+
+fn every_block(h: &History) {
     let newest = &h.images[2];
     let mut rng = Rng(9);
     let mut caught = [0; 5];
-    assert!(!attack(newest.clone(), &h, "nothing"));
+    assert!(!attack(newest.clone(), h, "nothing"));
     for n in 0..blocks(newest) {
         let was = block(newest, n);
         if was.iter().all(|b| *b == 0) {
@@ -195,10 +203,10 @@ fn every_block_in_turn() {
             put(&mut image, n as u64 * B, with);
             image.truncate(newest.len());
             let what = ["flipped", "older", "another", "zero"][i];
-            caught[i] += u32::from(attack(image, &h, &format!("block {n} {what}")));
+            caught[i] += u32::from(attack(image, h, &format!("block {n} {what}")));
         }
         let cut = n * B as usize + rng.below(B) as usize;
-        caught[4] += u32::from(attack(newest[..cut].to_vec(), &h, &format!("cut at {cut}")));
+        caught[4] += u32::from(attack(newest[..cut].to_vec(), h, &format!("cut at {cut}")));
     }
     println!("caught: {caught:?} of {} blocks", blocks(newest));
     assert!(caught.iter().all(|n| *n > 20), "{caught:?}");
@@ -206,7 +214,7 @@ fn every_block_in_turn() {
 
 #[test]
 fn a_whole_older_file_is_refused_by_the_anchor() {
-    let h = history();
+    let h = history(false);
     for (i, image) in h.images.iter().enumerate() {
         let opened = open_with(&Disk::with(image.clone()), &h.anchor);
         match i {
@@ -311,7 +319,7 @@ impl Device for Liar {
 
 #[test]
 fn a_disk_that_lies_now_and_then() {
-    let h = history();
+    let h = history(false);
     for seed in 0..300 {
         let disk = Disk::with(h.images[2].clone());
         let liar = Liar(disk, std::sync::Mutex::new(Rng(seed)), 2 + seed % 40);
@@ -328,7 +336,7 @@ fn a_disk_that_lies_now_and_then() {
 
 #[test]
 fn what_is_no_volume_says_so() {
-    let h = history();
+    let h = history(false);
     let image = &h.images[2];
     let error = |image: Vec<u8>| open(&Disk::with(image)).err().unwrap();
     assert_eq!(error(Vec::new()), Error::NotAVolume);

@@ -125,7 +125,7 @@ fn a_bitmap_that_says_more_than_there_is() {
 fn extents_at_the_end_of_all_numbers() {
     // The block, the counter of the nonce, the place in the file.
     for field in 0..3 {
-        let mut forge = Forge::sample();
+        let mut forge = Forge::sample_as(false);
         let file = opened(forge.clone()).unwrap().lookup(ROOT, b"f9").unwrap();
         forge.each(|(key, value)| {
             if kind(key) == EXTENT && number(&key[..], 0) == file {
@@ -142,6 +142,105 @@ fn extents_at_the_end_of_all_numbers() {
         let report = v.fsck(true, &mut |_, _| {}).unwrap();
         assert!(report.problems.iter().any(|p| p.contains("malformed")));
     }
+}
+
+/// Where an extent says what is packed in it, if anything is.
+fn packed(value: &[u8]) -> Option<usize> {
+    (value.len() % 16 == 8).then_some(value.len() - 8)
+}
+
+/// Alters what the extents of a file say is packed in them; the file.
+fn say_packed(forge: &mut Forge, field: usize, bytes: &[u8]) -> u64 {
+    let file = opened(forge.clone()).unwrap().lookup(ROOT, b"f9").unwrap();
+    let mut found = 0;
+    forge.each(|(key, value)| {
+        if kind(key) == EXTENT
+            && number(&key[..], 0) == file
+            && let Some(at) = packed(value)
+        {
+            value[at + field..][..bytes.len()].copy_from_slice(bytes);
+            found += 1;
+        }
+    });
+    assert!(found > 0);
+    file
+}
+
+#[test]
+fn packed_blocks_that_do_not_unpack() {
+    // How many come out; the first that shows; how many do; the length of what is packed.
+    let wrong: [(usize, &[u8]); 10] = [
+        (0, &[0]),
+        (0, &[17]),
+        (0, &[255]),
+        (1, &[1]),
+        (1, &[255]),
+        (2, &[0]),
+        (2, &[255]),
+        (4, &[0, 0, 0, 0]),
+        (4, &[1, 16, 0, 0]),
+        (4, &[255, 255, 255, 255]),
+    ];
+    for (field, bytes) in wrong {
+        let mut forge = Forge::sample();
+        let file = say_packed(&mut forge, field, bytes);
+        let mut v = opened(forge).unwrap();
+        malformed(v.read(file, 9000, &mut [0; 10_000]));
+        malformed(v.punch(file, 0, 20_000));
+        let report = v.fsck(true, &mut |_, _| {}).unwrap();
+        assert!(report.problems.iter().any(|p| p.contains("malformed")));
+    }
+    // What may be, and is not so.
+    for (field, bytes) in [(0, &[16][..]), (4, &[50, 0]), (4, &[0, 16])] {
+        let mut forge = Forge::sample();
+        let file = say_packed(&mut forge, field, bytes);
+        let mut v = opened(forge).unwrap();
+        malformed(v.read(file, 9000, &mut [0; 10_000]));
+        let noise = v.lookup(ROOT, b"noise").unwrap();
+        assert!(v.read(noise, 0, &mut [0; 10_000]).is_ok());
+        let report = v.fsck(true, &mut |_, _| {}).unwrap();
+        assert!(report.problems.iter().any(|p| p.contains("makes no sense")));
+    }
+}
+
+/// Two extents show a part of the same blocks, and do not agree on what is in them.
+#[test]
+fn packed_blocks_that_are_two_things() {
+    let mut forge = Forge::sample();
+    let mut v = opened(forge.clone()).unwrap();
+    let files = [b"f9", &b"f13"[..]].map(|name| v.lookup(ROOT, name).unwrap());
+    let mut first = None;
+    forge.each(|(key, value)| {
+        let ours = kind(key) == EXTENT && files.contains(&number(&key[..], 0));
+        if ours && packed(value).is_some() {
+            let block = first.get_or_insert_with(|| number(value, 0));
+            put(value, 0, *block);
+        }
+    });
+    let mut v = opened(forge).unwrap();
+    let report = v.fsck(false, &mut |_, _| {}).unwrap();
+    assert!(report.problems.iter().any(|p| p.contains("used twice")));
+    for name in [&b"f9"[..], b"f13"] {
+        v.unlink(ROOT, name).unwrap();
+    }
+    v.commit().unwrap();
+}
+
+#[test]
+fn packed_blocks_where_nothing_may_be_packed() {
+    let mut forge = Forge::sample_as(false);
+    let file = opened(forge.clone()).unwrap().lookup(ROOT, b"f9").unwrap();
+    forge.each(|(key, value)| {
+        if kind(key) == EXTENT && number(&key[..], 0) == file {
+            assert!(packed(value).is_none());
+            value.truncate(24 + 8 + 16);
+            value.extend([3, 0, 3, 0, 0, 1, 0, 0]);
+        }
+    });
+    let mut v = opened(forge).unwrap();
+    malformed(v.read(file, 9000, &mut [0; 10_000]));
+    let report = v.fsck(true, &mut |_, _| {}).unwrap();
+    assert!(report.problems.iter().any(|p| p.contains("malformed")));
 }
 
 #[test]

@@ -42,13 +42,18 @@ fn wide(text: &[u8]) -> Vec<u8> {
 
 #[test]
 fn nothing_planted_is_found() {
-    let disk = Disk::default();
-    plant(&mut create(&disk, 16 << 20));
-    let image = disk.data();
+    for compress in [false, true] {
+        let disk = Disk::default();
+        plant(&mut create_as(&disk, 16 << 20, compress));
+        look_for_it(&disk.data());
+    }
+}
+
+fn look_for_it(image: &[u8]) {
     for text in [NAME, TEXT, ATTRIBUTE, b"user.note", &KEY] {
         for piece in text.chunks(8).filter(|p| p.len() >= 5) {
-            assert!(!contains(&image, piece), "{}", piece.escape_ascii());
-            assert!(!contains(&image, &wide(piece)), "{}", piece.escape_ascii());
+            assert!(!contains(image, piece), "{}", piece.escape_ascii());
+            assert!(!contains(image, &wide(piece)), "{}", piece.escape_ascii());
         }
     }
     // Compressed, or in any other shape that is not noise: bytes would not be evenly spread.
@@ -103,4 +108,24 @@ fn sizes_are_not_visible_beyond_the_total() {
         disk.data().len()
     });
     assert!(lengths[0].abs_diff(lengths[1]) <= 4 * BLOCK, "{lengths:?}");
+}
+
+/// Compression tells how much there was to compress. FORMAT.md says so, and this is how it looks.
+#[test]
+fn compression_shows_in_the_length() {
+    let length = |contents: &[u8], compress| {
+        let disk = Disk::default();
+        let mut v = create_as(&disk, 16 << 20, compress);
+        let new = New {
+            mode: FILE,
+            ..New::default()
+        };
+        let ino = v.create_file(ROOT, b"f", &new).unwrap();
+        v.write(ino, 0, contents).unwrap();
+        v.commit().unwrap();
+        disk.data().len()
+    };
+    let (plain, noise) = (vec![7; 1 << 20], Rng(1).bytes(1 << 20));
+    assert_eq!(length(&plain, false), length(&noise, false));
+    assert!(length(&plain, true) + 900_000 < length(&noise, true));
 }

@@ -7,10 +7,10 @@ use bastide_volume::{Limits, New, Options, ROOT, Volume};
 use common::model::{Both, Model, Shape};
 use common::*;
 
-fn run(seed: u64, size: u64, steps: u32, shape: Shape) {
+fn run(seed: u64, size: u64, steps: u32, shape: Shape, compress: bool) {
     let disk = Disk::default();
     let mut both = Both {
-        volume: create(&disk, size),
+        volume: create_as(&disk, size, compress),
         model: Model::default(),
         held: Vec::new(),
         rng: Rng(seed),
@@ -36,8 +36,15 @@ fn run(seed: u64, size: u64, steps: u32, shape: Shape) {
             both.volume = open(&disk).unwrap();
             let (seen, expected) = (dump(&mut both.volume).unwrap(), both.model.dump());
             assert_eq!(seen, expected, "seed {seed} step {step}, opened again");
+            assert_eq!(both.volume.packs(), compress);
         }
     }
+    both.volume.commit().unwrap();
+    let packing = both.volume.packing().unwrap();
+    assert!(
+        compress || packing.stored == packing.contents,
+        "{packing:?}"
+    );
 }
 
 #[test]
@@ -48,7 +55,7 @@ fn small_files() {
         names: 30,
     };
     for seed in 0..4 {
-        run(seed, 16 << 20, 4000, shape);
+        run(seed, 16 << 20, 4000, shape, seed % 2 == 1);
     }
 }
 
@@ -59,8 +66,8 @@ fn large_files() {
         file: 2_000_000,
         names: 6,
     };
-    for seed in 10..13 {
-        run(seed, 64 << 20, 2500, shape);
+    for seed in 10..14 {
+        run(seed, 64 << 20, 2500, shape, seed % 2 == 1);
     }
 }
 
@@ -71,8 +78,8 @@ fn a_volume_that_is_mostly_full() {
         file: 90_000,
         names: 12,
     };
-    for seed in 20..26 {
-        run(seed, 1 << 20, 4000, shape);
+    for seed in 20..28 {
+        run(seed, 1 << 20, 4000, shape, seed % 2 == 1);
     }
 }
 

@@ -31,7 +31,8 @@ struct Workload {
 /// Runs random operations, and notes what was durable when.
 fn work(seed: u64, size: u64, steps: u32, shape: Shape) -> Workload {
     let disk = Disk::default();
-    let volume = create(&disk, size);
+    // Every shape comes with compression and without, as seeds go on.
+    let volume = create_as(&disk, size, (seed + seed / 4) % 2 == 1);
     let image = disk.data();
     disk.record();
     let mut both = Both {

@@ -20,9 +20,14 @@ const LEN: usize = 40;
 
 #[test]
 fn a_read_gives_what_was_there_when_it_began() {
+    what_was_there(false);
+    what_was_there(true);
+}
+
+fn what_was_there(compress: bool) {
     let disk = Disk::default();
     // So small that every free block is used again soon.
-    let mut v = create(&disk, 1 << 20);
+    let mut v = create_as(&disk, 1 << 20, compress);
     let ino = v.create_file(ROOT, b"f", &NEW).unwrap();
     let mut rng = Rng(3);
     let mut under_way: Vec<(u8, Vec<u8>, usize, Reading)> = Vec::new();
@@ -66,9 +71,18 @@ fn a_read_gives_what_was_there_when_it_began() {
 
 #[test]
 fn many_read_while_one_writes() {
+    many_read(false, 3000);
+}
+
+#[test]
+fn many_read_what_is_packed_while_one_writes() {
+    many_read(true, 1000);
+}
+
+fn many_read(compress: bool, writes: u32) {
     let disk = Disk::default();
     // A reader that waits for a processor keeps all that was freed meanwhile from being used again.
-    let mut v = create(&disk, 256 << 20);
+    let mut v = create_as(&disk, 256 << 20, compress);
     let files: Vec<u64> = (0..3)
         .map(|i| {
             let name = format!("f{i}");
@@ -103,7 +117,7 @@ fn many_read_while_one_writes() {
             });
         }
         let mut rng = Rng(99);
-        for i in 0..3000_u32 {
+        for i in 0..writes {
             let mut v = v.lock().unwrap();
             let ino = files[rng.below(3) as usize];
             assert_eq!(

@@ -1,7 +1,7 @@
 //! Volumes that somebody with the key has forged: a volume's authenticated blocks in plaintext, to
 //! be altered at will, and sealed again as FORMAT.md says. Uses nothing of the engine but its keys.
 
-use super::{B, BLOCK, Disk, FILE, KEY, create};
+use super::{B, BLOCK, Disk, FILE, KEY, create_as};
 use bastide_volume::crypto::{KeyRing, Nonce, Ptr, Purpose, Tag};
 use bastide_volume::{Header, New, Platform, ROOT, Result, SetXattr, mode};
 use std::collections::BTreeMap;
@@ -169,8 +169,13 @@ impl Forge {
 
     /// A small volume with everything in it that a volume can have.
     pub fn sample() -> Forge {
+        Forge::sample_as(true)
+    }
+
+    /// The same, that compresses contents or does not.
+    pub fn sample_as(compress: bool) -> Forge {
         let disk = Disk::default();
-        let mut v = create(&disk, 1 << 20);
+        let mut v = create_as(&disk, 1 << 20, compress);
         let file = New {
             mode: FILE,
             ..New::default()
@@ -204,6 +209,8 @@ impl Forge {
             v.set_xattr(ino, b"user.x", &[7; 60_000], SetXattr::Any)
                 .unwrap();
         }
+        let noise = v.create_file(ROOT, b"noise", &file).unwrap();
+        v.write(noise, 0, &super::Rng(1).bytes(5 * BLOCK)).unwrap();
         v.symlink(ROOT, b"short", b"d0/d1", &New::default())
             .unwrap();
         v.symlink(ROOT, b"long", &[b'l'; 3000], &New::default())

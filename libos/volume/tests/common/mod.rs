@@ -157,6 +157,18 @@ impl Rng {
         self.below(n) == 0
     }
 
+    /// Contents of a file: noise, or what can be compressed, or both.
+    pub fn contents(&mut self, n: usize) -> Vec<u8> {
+        let (text, noise) = (self.next(), self.below(3));
+        (0..n)
+            .map(|at| match noise {
+                0 => self.next() as u8,
+                1 if at / 3000 % 3 == 0 => self.next() as u8,
+                _ => (text >> (at % 13)) as u8,
+            })
+            .collect()
+    }
+
     pub fn bytes(&mut self, n: usize) -> Vec<u8> {
         (0..n).map(|_| self.next() as u8).collect()
     }
@@ -190,15 +202,16 @@ pub fn options() -> Options {
 }
 
 pub fn create(disk: &Disk, size: u64) -> Volume {
-    Volume::create(
-        Box::new(disk.clone()),
-        size,
-        &KEY,
-        Kdf::Key,
-        None,
-        options(),
-    )
-    .unwrap()
+    create_as(disk, size, false)
+}
+
+/// A new volume that compresses contents, or does not.
+pub fn create_as(disk: &Disk, size: u64, compress: bool) -> Volume {
+    let options = Options {
+        compress,
+        ..options()
+    };
+    Volume::create(Box::new(disk.clone()), size, &KEY, Kdf::Key, None, options).unwrap()
 }
 
 pub fn open(disk: &Disk) -> Result<Volume> {

@@ -258,7 +258,7 @@ impl Both {
                     0 => rng.below(self.shape.write),
                     _ => rng.below(300),
                 };
-                let data = rng.bytes(len as usize);
+                let data = rng.contents(len as usize);
                 let done = v.write(ino, at, &data);
                 if full(&done) {
                     return Did::Change;

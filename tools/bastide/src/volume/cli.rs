@@ -25,6 +25,8 @@ pub enum VolumeVerb {
         /// How large it may get: bytes, or with K, M, G or T
         #[arg(long, value_parser = bastide_manifest::parse_size)]
         size: u64,
+        #[command(flatten)]
+        contents: Contents,
     },
     /// Says what a volume is; without a key, only what anybody may know
     Info {
@@ -106,6 +108,8 @@ Examples:
         /// Encrypts it with no secret: anybody can read it, and nobody change it
         #[arg(long, group = "key")]
         public: bool,
+        #[command(flatten)]
+        contents: Contents,
     },
     /// Checks every block, and that all that is said twice agrees
     Fsck {
@@ -139,6 +143,15 @@ pub struct Access {
     /// Refuses an image that is not the one with this root hash
     #[arg(long, value_name = "HASH", value_parser = bastide_manifest::parse_hash)]
     pub root_hash: Option<[u8; 32]>,
+}
+
+/// How a new volume or image keeps contents.
+#[derive(Args, Debug)]
+pub struct Contents {
+    /// Compresses contents (LZ4). The host can then tell from lengths how well they compress, and so
+    /// something of what they say: leave it out where secrets and what others choose share a file
+    #[arg(long)]
+    pub compress: bool,
 }
 
 /// Where a key is.

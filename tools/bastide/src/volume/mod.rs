@@ -26,7 +26,11 @@ use std::process::ExitCode;
 /// Runs a verb.
 pub fn volume(verb: &VolumeVerb) -> Result<ExitCode, Failure> {
     match verb {
-        VolumeVerb::Create { access, size } => create(access, *size)?,
+        VolumeVerb::Create {
+            access,
+            size,
+            contents,
+        } => create(access, *size, contents.compress)?,
         VolumeVerb::Info { access } => show::info(access)?,
         VolumeVerb::Ls { access, path, long } => {
             show::ls(&mut open(access, true)?, path, *long)?;
@@ -54,7 +58,8 @@ pub fn volume(verb: &VolumeVerb) -> Result<ExitCode, Failure> {
             dir,
             key,
             public,
-        } => seal::seal(image, dir, key, *public)?,
+            contents,
+        } => seal::seal(image, dir, key, *public, contents.compress)?,
         VolumeVerb::Fsck { access } => return fsck(access),
         VolumeVerb::Rekey { access, new } => rekey(access, new)?,
     }
@@ -183,14 +188,17 @@ fn new_file(path: &Path) -> Result<File, Failure> {
     })
 }
 
-fn create(access: &Access, size: u64) -> Result<(), Failure> {
+fn create(access: &Access, size: u64, compress: bool) -> Result<(), Failure> {
     let source = access.key.needed_key()?;
     let path = &access.volume;
     let salt = new_salt(&Host).map_err(|e| wrong(path.display(), e))?;
     let kdf = source.kdf();
     let key = source.key(kdf, &salt, true)?;
     let file = new_file(path)?;
-    let options = options(access, false);
+    let options = Options {
+        compress,
+        ..options(access, false)
+    };
     let made = Volume::create(
         Box::new(HostFile(file)),
         size,

@@ -11,7 +11,13 @@ use std::fs::File;
 use std::path::Path;
 
 /// Makes an image of `dir` and prints its root hash.
-pub fn seal(path: &Path, dir: &Path, key: &KeyArgs, public: bool) -> Result<(), Failure> {
+pub fn seal(
+    path: &Path,
+    dir: &Path,
+    key: &KeyArgs,
+    public: bool,
+    compress: bool,
+) -> Result<(), Failure> {
     let source = match (key.key(), public) {
         (Some(source), _) => source,
         (None, true) => Box::new(Public),
@@ -23,12 +29,18 @@ pub fn seal(path: &Path, dir: &Path, key: &KeyArgs, public: bool) -> Result<(), 
         }
     };
     let file = new_file(path)?;
-    make(path, file, dir, &*source).inspect_err(|_| {
+    make(path, file, dir, &*source, compress).inspect_err(|_| {
         let _ = std::fs::remove_file(path);
     })
 }
 
-fn make(path: &Path, file: File, dir: &Path, source: &dyn KeySource) -> Result<(), Failure> {
+fn make(
+    path: &Path,
+    file: File,
+    dir: &Path,
+    source: &dyn KeySource,
+    compress: bool,
+) -> Result<(), Failure> {
     let failed = |e| wrong(path.display(), e);
     let host = |e| Failure::new(format!("{}: {e}", path.display()));
     let salt = new_salt(&Host).map_err(failed)?;
@@ -41,7 +53,10 @@ fn make(path: &Path, file: File, dir: &Path, source: &dyn KeySource) -> Result<(
         &key,
         kdf,
         Some(salt),
-        Options::new(Box::new(Host)),
+        Options {
+            compress,
+            ..Options::new(Box::new(Host))
+        },
     )
     .map_err(failed)?;
     let files = import::import(&mut volume, dir, Path::new("/"))?;

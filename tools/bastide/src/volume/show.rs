@@ -42,7 +42,14 @@ pub fn info(access: &Access) -> Result<(), Failure> {
         ),
         Kdf::Public => println!("key         none: anybody can read it"),
     }
-    let Some(volume) = volume else {
+    println!(
+        "contents    {}",
+        match header.packs {
+            true => "compressed with LZ4 where that saves blocks",
+            false => "as they are, not compressed",
+        }
+    );
+    let Some(mut volume) = volume else {
         println!("            (give the key to see more)");
         return Ok(());
     };
@@ -57,6 +64,16 @@ pub fn info(access: &Access) -> Result<(), Failure> {
         ),
     }
     println!("files       {}", usage.inodes);
+    if volume.packs() {
+        let found = volume.packing();
+        let found = found.map_err(|e| wrong(access.volume.display(), e))?;
+        println!(
+            "compressed  {} bytes of contents in {}: {:.2} to 1",
+            bytes(found.contents),
+            bytes(found.stored),
+            found.contents.max(1) as f64 / found.stored.max(1) as f64
+        );
+    }
     println!("generation  {} of {}", usage.generation, time(usage.time));
     println!("root        {}", to_hex(&volume.root_tag()));
     Ok(())

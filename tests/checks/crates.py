@@ -18,8 +18,9 @@ MAY_USE = {
     "bastide-pal": set(),
     "bastide-abi": set(),
     "bastide-base": {"bastide-pal"},
+    "bastide-gcm": set(),
     # The format of sealed volumes knows neither Linux nor a host.
-    "bastide-volume": set(),
+    "bastide-volume": {"bastide-gcm"},
     "bastide-libos": {"bastide-abi", "bastide-base", "bastide-pal", "bastide-volume"},
     # A platform for tests, and the tests that run the kernel on it.
     "bastide-hostile": {"bastide-base", "bastide-libos", "bastide-pal", "bastide-volume"},

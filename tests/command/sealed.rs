@@ -86,6 +86,15 @@ fn files_stay() {
     fsck(&scratch);
 }
 
+/// `cp -p` and `mv` set a mode as an access control list, and by the mode itself where there are none.
+#[test]
+fn what_is_moved_in_keeps_its_mode() {
+    let scratch = sealed("sealed-modes", "8M", "key_file = \"key\"");
+    let script = "mkdir -m 751 /tmp/d; echo x > /tmp/d/f; chmod 640 /tmp/d/f; mv /tmp/d /data
+                  stat -c %a /data/d /data/d/f";
+    assert_eq!(good(&scratch, script), "751\n640\n");
+}
+
 #[test]
 fn a_mapping_and_a_descriptor_see_the_same() {
     let scratch = sealed("sealed-mmap", "16M", "key_file = \"key\"");

@@ -47,6 +47,17 @@ fn read_name(t: &Task, addr: UserAddr) -> Result<Vec<u8>> {
     Ok(name)
 }
 
+/// Whether a file system that keeps attributes for itself keeps one of this name. Those that would
+/// have to change who may do what (`system.`: access control lists) none does: as plain text they
+/// would make programs believe that they had set a mode.
+pub(super) fn kept(name: &[u8]) -> Result<()> {
+    let known = [&b"user."[..], b"trusted.", b"security."];
+    match known.iter().any(|known| name.starts_with(known)) {
+        true => Ok(()),
+        false => Err(Errno::EOPNOTSUPP),
+    }
+}
+
 /// Whether the name may be used on the file, as `xattr(7)` says for each name space.
 fn permitted(t: &Task, p: &Path, name: &[u8], write: bool) -> Result<()> {
     let creds = t.creds();

@@ -5,7 +5,7 @@ use super::{Core, Tmpfs};
 use crate::fs::atime::now;
 use crate::fs::devfs;
 use crate::fs::inode::Entry;
-use crate::fs::{FileOps, FileSystem, Inode, Kind, SetAttr, Stat, Xattr};
+use crate::fs::{FileOps, FileSystem, Inode, Kind, SetAttr, Stat, Xattr, xattr};
 use crate::mm::PageObject;
 use crate::uio::{IoDst, IoSrc};
 use crate::{Errno, Result, Task};
@@ -223,16 +223,6 @@ impl Node {
 impl Drop for Node {
     fn drop(&mut self) {
         self.core.give_inode();
-    }
-}
-
-/// Whether tmpfs keeps attributes of this name.
-fn xattr_supported(name: &[u8]) -> Result<()> {
-    let known = [&b"user."[..], b"trusted.", b"security."];
-    if known.iter().any(|k| name.starts_with(k)) {
-        Ok(())
-    } else {
-        Err(Errno::EOPNOTSUPP)
     }
 }
 
@@ -470,12 +460,12 @@ impl Inode for Node {
     }
 
     fn get_xattr(&self, name: &[u8]) -> Result<Vec<u8>> {
-        xattr_supported(name)?;
+        xattr::kept(name)?;
         (self.xattrs.lock().get(name).cloned()).ok_or(Errno::ENODATA)
     }
 
     fn set_xattr(&self, name: &[u8], value: &[u8], how: Xattr) -> Result<()> {
-        xattr_supported(name)?;
+        xattr::kept(name)?;
         let mut x = self.xattrs.lock();
         match (x.contains_key(name), how) {
             (true, Xattr::Create) => return Err(Errno::EEXIST),
@@ -498,7 +488,7 @@ impl Inode for Node {
     }
 
     fn remove_xattr(&self, name: &[u8]) -> Result<()> {
-        xattr_supported(name)?;
+        xattr::kept(name)?;
         (self.xattrs.lock().remove(name)).ok_or(Errno::ENODATA)?;
         self.changed_links(0);
         Ok(())

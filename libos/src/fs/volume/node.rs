@@ -3,7 +3,7 @@
 use super::{BOUNCE, Core, sync_errno};
 use crate::fs::devfs;
 use crate::fs::inode::Entry;
-use crate::fs::{FileOps, FileSystem, Inode, Kind, SetAttr, Stat, Xattr};
+use crate::fs::{FileOps, FileSystem, Inode, Kind, SetAttr, Stat, Xattr, xattr};
 use crate::ipc::pipe::{self, Fifo, Pipe};
 use crate::mm::PageObject;
 use crate::mm::pager::Pager;
@@ -387,10 +387,12 @@ impl Inode for Node {
     }
 
     fn get_xattr(&self, name: &[u8]) -> Result<Vec<u8>> {
+        xattr::kept(name)?;
         self.core.with(|v| v.get_xattr(self.ino, name))
     }
 
     fn set_xattr(&self, name: &[u8], value: &[u8], how: Xattr) -> Result<()> {
+        xattr::kept(name)?;
         let how = match how {
             Xattr::Any => SetXattr::Any,
             Xattr::Create => SetXattr::Create,
@@ -400,10 +402,13 @@ impl Inode for Node {
     }
 
     fn list_xattr(&self) -> Result<Vec<Vec<u8>>> {
-        self.core.with(|v| v.list_xattr(self.ino))
+        let mut names = self.core.with(|v| v.list_xattr(self.ino))?;
+        names.retain(|name| xattr::kept(name).is_ok());
+        Ok(names)
     }
 
     fn remove_xattr(&self, name: &[u8]) -> Result<()> {
+        xattr::kept(name)?;
         self.core.change(|v| v.remove_xattr(self.ino, name))
     }
 }

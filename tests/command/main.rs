@@ -9,6 +9,7 @@ mod left_behind;
 mod mounts;
 mod network;
 mod options;
+mod overlay;
 mod proofs;
 mod sealed;
 mod signals;

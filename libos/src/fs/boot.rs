@@ -73,7 +73,8 @@ fn file_system(source: &Source, read_only: bool) -> Result<(Arc<dyn FileSystem>,
             ref upper,
         } => {
             let kept = matches!(**upper, Source::Volume { .. });
-            let (lower, _) = file_system(lower, true)?;
+            let lower = lower.iter().map(|source| Ok(file_system(source, true)?.0));
+            let lower = lower.collect::<Result<_>>()?;
             let (upper, _) = file_system(upper, false)?;
             let fs = match kept {
                 true => overlay::kept(lower, upper)?,

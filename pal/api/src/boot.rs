@@ -69,9 +69,9 @@ pub enum Source {
         size: u64,
         mode: u32,
     },
-    /// One tree below, which is only read, and the changes to it above.
+    /// Trees below, topmost first, which are only read, and the changes to them above.
     Overlay {
-        lower: Box<Source>,
+        lower: Vec<Source>,
         upper: Box<Source>,
     },
     /// A sealed volume in a host file, which the outer half opened, with the key that opens it.
@@ -97,7 +97,10 @@ impl Source {
     pub fn descriptors(&self) -> Vec<HostFd> {
         match self {
             Source::Host { root } => [*root].into(),
-            Source::Overlay { lower, upper } => [lower.descriptors(), upper.descriptors()].concat(),
+            Source::Overlay { lower, upper } => {
+                let lower = lower.iter().flat_map(Source::descriptors);
+                lower.chain(upper.descriptors()).collect()
+            }
             Source::Volume { file, anchor, .. } => [*file].into_iter().chain(*anchor).collect(),
             Source::Image { file, .. } => [*file].into(),
             Source::Tmpfs { .. } | Source::Proc | Source::Dev | Source::Sys => Vec::new(),

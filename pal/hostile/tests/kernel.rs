@@ -122,7 +122,7 @@ fn config(root: &Path) -> BootConfig {
             mount(
                 "/ov",
                 Source::Overlay {
-                    lower: Box::new(Source::Host { root: open() }),
+                    lower: vec![Source::Host { root: open() }],
                     upper: Box::new(Source::Tmpfs {
                         size: 0,
                         mode: 0o755,

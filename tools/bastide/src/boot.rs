@@ -71,7 +71,10 @@ fn check_kind(kind: &MountKind, read_only: bool, origin: &Origin) -> Vec<Problem
     match kind {
         MountKind::Host(path) => open(path, read_only, origin).err().into_iter().collect(),
         MountKind::Overlay { lower, upper } => {
-            let mut problems = check_kind(lower, true, origin);
+            let lower = lower.iter();
+            let mut problems: Vec<_> = lower
+                .flat_map(|kind| check_kind(kind, true, origin))
+                .collect();
             problems.extend(check_kind(upper, false, origin));
             problems
         }
@@ -105,7 +108,9 @@ fn source(kind: &MountKind, read_only: bool, origin: &Origin) -> Result<Source, 
             root: open(path, read_only, origin).map(hand_over)?,
         },
         MountKind::Overlay { lower, upper } => Source::Overlay {
-            lower: Box::new(source(lower, true, origin)?),
+            lower: (lower.iter())
+                .map(|kind| source(kind, true, origin))
+                .collect::<Result<_, Problem>>()?,
             upper: Box::new(source(upper, false, origin)?),
         },
         MountKind::Tmpfs { size, mode } => Source::Tmpfs {

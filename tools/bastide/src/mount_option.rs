@@ -116,7 +116,7 @@ fn sealed(image: bool, rest: &str) -> Parsed {
     Ok(match overlay {
         true => {
             let kind = MountKind::Overlay {
-                lower: Box::new(kind),
+                lower: vec![kind],
                 upper: Box::new(MountKind::memory()),
             };
             (target, kind, false)
@@ -180,7 +180,7 @@ mod tests {
         let MountKind::Overlay { lower, upper } = found.kind else {
             panic!("{:?}", found.kind);
         };
-        assert_eq!(*lower, image(Some(VolumeKey::Env("K".into()))));
+        assert_eq!(lower, [image(Some(VolumeKey::Env("K".into())))]);
         assert_eq!(*upper, MountKind::memory());
         for bad in [
             "volume:/data",

@@ -80,7 +80,10 @@ fn contents(kind: &MountKind, path: &str) -> Vec<u8> {
         MountKind::Overlay { lower, upper } => {
             match contents(upper, &format!("{}/{path}", volume::UPPER)) {
                 changed if !changed.is_empty() => changed,
-                _ => contents(lower, path),
+                _ => {
+                    let mut below = lower.iter().map(|kind| contents(kind, path));
+                    below.find(|found| !found.is_empty()).unwrap_or_default()
+                }
             }
         }
         _ => volume::read_file(kind, Path::new(path)).unwrap_or_default(),

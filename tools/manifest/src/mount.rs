@@ -22,9 +22,9 @@ pub struct Mount {
 pub enum MountKind {
     /// A directory or file of the host.
     Host(PathBuf),
-    /// One tree below, which is only read, and the changes to it above.
+    /// Trees below, topmost first, which are only read, and the changes to them above.
     Overlay {
-        lower: Box<MountKind>,
+        lower: Vec<MountKind>,
         upper: Box<MountKind>,
     },
     /// Files in memory; `size` 0 is no limit.
@@ -56,7 +56,7 @@ impl MountKind {
     /// A directory of the host below, changes in memory above.
     pub fn over_host(dir: PathBuf) -> MountKind {
         MountKind::Overlay {
-            lower: Box::new(MountKind::Host(dir)),
+            lower: vec![MountKind::Host(dir)],
             upper: Box::new(MountKind::memory()),
         }
     }
@@ -191,24 +191,30 @@ fn kind(
     let kind = match name.as_str() {
         "host" => MountKind::Host(file?),
         "overlay" => {
-            let lower_at = table.get("lower").map(|entry| entry.origin);
-            let lower = (table.table("lower"))
-                .zip(lower_at)
-                .map(|(table, at)| (layer(table, &at, base, "host", &LOWER), at));
+            let lower_at = table.get("lower").map(|entry| {
+                if matches!(entry.value, DeValue::Array(layers) if layers.is_empty()) {
+                    table.note((entry.origin).problem("an overlay needs at least one tree below"));
+                }
+                entry.origin
+            });
+            let layers = table.one_or_more("lower").into_iter();
+            let layers: Vec<_> = layers
+                .map(|(table, at)| layer(table, &at, base, "host", &LOWER))
+                .collect();
             let upper_at = table.get("upper").map(|entry| entry.origin);
             let upper = (table.table("upper"))
                 .zip(upper_at)
                 .map(|(table, at)| layer(table, &at, base, "tmpfs", &UPPER));
-            if let (Some((_, at)), true) = (&lower, has("source")) {
+            if let (Some(at), true) = (&lower_at, has("source")) {
                 let problem = at.problem("an overlay has a `source` or a `lower`, not both");
                 table.note(problem.help("`source` is a directory of the host below"));
             }
-            let lower = match lower {
-                Some((lower, _)) => lower?,
-                None => MountKind::Host(file?),
+            let lower = match lower_at {
+                Some(_) => layers.into_iter().collect::<Option<Vec<_>>>()?,
+                None => vec![MountKind::Host(file?)],
             };
             MountKind::Overlay {
-                lower: Box::new(lower),
+                lower,
                 upper: Box::new(upper.unwrap_or(Some(MountKind::memory()))?),
             }
         }

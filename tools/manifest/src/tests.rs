@@ -85,11 +85,11 @@ fn an_overlay_of_an_image_and_a_volume() {
     let found = manifest.mounts.iter().find(|m| m.target == "/").unwrap();
     assert!(!found.read_only);
     let overlay = MountKind::Overlay {
-        lower: Box::new(MountKind::Image {
+        lower: vec![MountKind::Image {
             file: "dir/i".into(),
             key: None,
             root_hash: [15; 32],
-        }),
+        }],
         upper: Box::new(MountKind::Volume {
             file: "dir/v".into(),
             key: VolumeKey::Passphrase,
@@ -97,6 +97,33 @@ fn an_overlay_of_an_image_and_a_volume() {
         }),
     };
     assert_eq!(found.kind, overlay);
+}
+
+#[test]
+fn an_overlay_of_several_trees() {
+    let hash = "0f".repeat(32);
+    let text = format!(
+        "program = \"a\"\n[[mount]]\ntarget = \"/\"\ntype = \"overlay\"\n\
+         lower = [{{ source = \"top\" }}, {{ type = \"image\", source = \"i\", root_hash = \
+         \"{hash}\" }}, {{ type = \"volume\", source = \"v\", key_env = \"K\" }}]\n"
+    );
+    let manifest = parse(&text).unwrap();
+    let found = manifest.mounts.iter().find(|m| m.target == "/").unwrap();
+    let lower = vec![
+        MountKind::Host("dir/top".into()),
+        MountKind::Image {
+            file: "dir/i".into(),
+            key: None,
+            root_hash: [15; 32],
+        },
+        MountKind::Volume {
+            file: "dir/v".into(),
+            key: VolumeKey::Env("K".into()),
+            anchor: None,
+        },
+    ];
+    let upper = Box::new(MountKind::memory());
+    assert_eq!(found.kind, MountKind::Overlay { lower, upper });
 }
 
 #[test]
@@ -181,6 +208,18 @@ fn wrong_values() {
         (
             "[[mount]]\ntarget = \"/a\"\ntype = \"overlay\"\nsource = \"b\"\nlower = { source = \"c\" }",
             "not both",
+        ),
+        (
+            "[[mount]]\ntarget = \"/a\"\ntype = \"overlay\"\nlower = []",
+            "at least one tree below",
+        ),
+        (
+            "[[mount]]\ntarget = \"/a\"\ntype = \"overlay\"\nlower = [{ source = \"b\" }, 3]",
+            "key `mount[0].lower[1]`",
+        ),
+        (
+            "[[mount]]\ntarget = \"/a\"\ntype = \"overlay\"\nlower = [{ source = \"b\", anchor = \"c\" }]",
+            "key `mount[0].lower[0].anchor`",
         ),
         (
             "[[mount]]\ntarget = \"/a\"\ntype = \"overlay\"\nsource = \"b\"\nupper = { sise = 3 }",

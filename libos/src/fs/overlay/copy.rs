@@ -1,6 +1,7 @@
 //! Copying up.
 
 use super::inode::OverlayInode;
+use super::layer::is_private;
 use crate::fs::{Inode, Kind, SetAttr, Stat, Xattr};
 use crate::{Errno, Result};
 use alloc::sync::Arc;
@@ -28,7 +29,7 @@ fn copy_xattrs(from: &Arc<dyn Inode>, to: &Arc<dyn Inode>) -> Result<()> {
         Err(Errno::EOPNOTSUPP) => return Ok(()),
         names => names?,
     };
-    for name in names {
+    for name in names.into_iter().filter(|name| !is_private(name)) {
         match to.set_xattr(&name, &from.get_xattr(&name)?, Xattr::Any) {
             Err(Errno::EOPNOTSUPP) => {}
             done => done?,
@@ -95,7 +96,7 @@ impl OverlayInode {
             return Ok(u.clone());
         }
         // The contents may be long: other changes need not wait for them.
-        let contents = match &self.lower {
+        let contents = match self.lower.first() {
             Some(l) if self.kind == Kind::Regular => {
                 let st = l.stat()?;
                 let new = above.tmpfile(st.mode & 0o7777, st.uid, st.gid)?;
@@ -112,7 +113,7 @@ impl OverlayInode {
     /// Makes this file in the upper tree, where the directory above is already; `contents` are a
     /// regular file's, still without a name.
     fn copy_node(&self, contents: Option<Arc<dyn Inode>>) -> Result<()> {
-        let lower = self.lower.as_ref().ok_or(Errno::EIO)?;
+        let lower = self.lower.first().ok_or(Errno::EIO)?;
         let (parent, name) = self.place();
         let parent = parent.ok_or(Errno::EIO)?;
         let above = parent.upper().ok_or(Errno::EIO)?;

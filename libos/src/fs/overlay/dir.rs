@@ -1,10 +1,11 @@
 //! Open directories of an overlay.
 
 use super::inode::OverlayInode;
+use super::layer::is_whiteout_in;
 use crate::fs::FileOps;
 use crate::fs::file::Dirent;
 use crate::fs::inode::Entry;
-use crate::{Result, Task};
+use crate::{Errno, Result, Task};
 use alloc::sync::Arc;
 use alloc::vec::Vec;
 use bastide_base::sync::Mutex;
@@ -40,9 +41,9 @@ impl OverlayDir {
         {
             return Ok(s);
         }
-        let s = match (self.inode.upper(), &self.inode.lower) {
-            (Some(u), None) => Source::One(u.clone().open(t, 0)?, true),
-            (None, Some(l)) => Source::One(l.clone().open(t, 0)?, false),
+        let s = match (self.inode.upper(), self.inode.lower.as_slice()) {
+            (Some(u), []) => Source::One(u.clone().open(t, 0)?, true),
+            (None, [l]) => Source::One(l.clone().open(t, 0)?, false),
             _ => Source::Merged(Arc::new(self.inode.merged()?)),
         };
         *self.source.lock() = Some(s.clone());
@@ -85,12 +86,15 @@ impl FileOps for OverlayDir {
                 })
             }),
             Source::One(ops, false) => {
-                let dev = self.inode.lower_dev()?;
+                let dir = self.inode.lower.first().ok_or(Errno::EIO)?;
+                let dev = dir.stat()?.dev;
                 ops.read_dir(t, position, &mut |d| {
-                    emit(Dirent {
-                        ino: fs.lower_ino(dev, d.ino),
-                        ..d
-                    })
+                    // One that cannot be looked at is shown, and whoever looks is told why.
+                    is_whiteout_in(dir, d.name, d.kind).unwrap_or(false)
+                        || emit(Dirent {
+                            ino: fs.lower_ino(dev, d.ino),
+                            ..d
+                        })
                 })
             }
             Source::Merged(list) => {
@@ -112,11 +116,6 @@ impl FileOps for OverlayDir {
 }
 
 impl OverlayInode {
-    /// The device of the lower file.
-    pub(super) fn lower_dev(&self) -> Result<u64> {
-        self.lower.as_ref().map_or(Ok(0), |l| Ok(l.stat()?.dev))
-    }
-
     /// All names, with the inode numbers shown.
     pub(super) fn merged(&self) -> Result<Vec<Entry>> {
         let mut out = Vec::new();
@@ -128,10 +127,18 @@ impl OverlayInode {
                 out.push(e);
             }
         }
-        if let Some(l) = &self.lower {
-            let dev = self.lower_dev()?;
-            for mut e in l.entries()? {
-                if !seen.contains(&e.name) && !self.has_whiteout(&e.name) {
+        let mut dirs = self.lower.iter();
+        while let Some(dir) = dirs.next() {
+            let dev = dir.stat()?.dev;
+            let last = dirs.len() == 0;
+            for mut e in dir.entries()? {
+                if seen.contains(&e.name) || self.has_whiteout(&e.name) {
+                    continue;
+                }
+                if !last {
+                    seen.insert(e.name.clone());
+                }
+                if !is_whiteout_in(dir, &e.name, e.kind)? {
                     e.ino = self.fs.lower_ino(dev, e.ino);
                     out.push(e);
                 }

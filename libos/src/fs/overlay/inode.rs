@@ -2,6 +2,7 @@
 
 use super::Overlay;
 use super::dir::OverlayDir;
+use super::layer::{is_opaque, is_private, is_whiteout};
 use crate::abi::raw::general::{RENAME_EXCHANGE, RENAME_NOREPLACE};
 use crate::fs::file::O_ACCMODE;
 use crate::fs::inode::Entry;
@@ -21,8 +22,8 @@ pub struct OverlayInode {
     me: Weak<OverlayInode>,
     pub(super) fs: Arc<Overlay>,
     pub(super) kind: Kind,
-    /// For an upper directory: the lower one that shows through.
-    pub(super) lower: Option<Arc<dyn Inode>>,
+    /// The lower file; of a directory all that show, topmost first.
+    pub(super) lower: Vec<Arc<dyn Inode>>,
     /// Once there is one, with its inode number.
     upper: Once<(Arc<dyn Inode>, u64)>,
     place: Mutex<Place>,
@@ -54,11 +55,11 @@ impl OverlayInode {
     /// A file that is in one of the trees or both.
     pub(super) fn new(
         fs: Arc<Overlay>,
-        lower: Option<Arc<dyn Inode>>,
+        lower: Vec<Arc<dyn Inode>>,
         upper: Option<(Arc<dyn Inode>, u64)>,
         place: Place,
     ) -> Result<Arc<Self>> {
-        let one = upper.as_ref().map(|(u, _)| u).or(lower.as_ref());
+        let one = upper.as_ref().map(|(u, _)| u).or(lower.first());
         let kind = one.ok_or(Errno::ENOENT)?.kind();
         Ok(Arc::new_cyclic(|me| {
             let i = OverlayInode {
@@ -77,21 +78,22 @@ impl OverlayInode {
         }))
     }
 
-    /// The root, which is in both trees.
+    /// The root, which is in all trees.
     pub(super) fn root(
         fs: Arc<Overlay>,
-        lower: Arc<dyn Inode>,
+        lower: Vec<Arc<dyn Inode>>,
         upper: Arc<dyn Inode>,
         ino: u64,
     ) -> Arc<Self> {
-        let note = fs.lower.root().stat().map(|s| fs.lower_ino(s.dev, s.ino));
-        fs.note(ino, |n| n.ino = note.ok());
+        let below = lower.first().and_then(|root| root.stat().ok());
+        let note = below.map(|s| fs.lower_ino(s.dev, s.ino));
+        fs.note(ino, |n| n.ino = note);
         Arc::new_cyclic(|me| {
             let i = OverlayInode {
                 me: me.clone(),
                 fs,
                 kind: Kind::Dir,
-                lower: Some(lower),
+                lower,
                 upper: Once::new(),
                 place: Mutex::new((None, Vec::new())),
                 copying: Mutex::new(()),
@@ -122,7 +124,7 @@ impl OverlayInode {
 
     /// The file that attributes and contents come from.
     fn top(&self) -> Result<&Arc<dyn Inode>> {
-        self.upper().or(self.lower.as_ref()).ok_or(Errno::ESTALE)
+        self.upper().or(self.lower.first()).ok_or(Errno::ESTALE)
     }
 
     /// A lower name was removed here.
@@ -133,16 +135,29 @@ impl OverlayInode {
         self.fs.noted(*ino, |n| n.whiteouts.contains(name))
     }
 
-    /// The lower file of that name, if it would show.
-    fn lower_child(&self, name: &[u8]) -> Result<Option<Arc<dyn Inode>>> {
-        match &self.lower {
-            Some(l) if !self.has_whiteout(name) => match l.lookup(name) {
-                Ok(i) => Ok(Some(i)),
-                Err(Errno::ENOENT) => Ok(None),
-                Err(e) => Err(e),
-            },
-            _ => Ok(None),
+    /// The lower files of that name that would show: one, or directories.
+    fn lower_child(&self, name: &[u8]) -> Result<Vec<Arc<dyn Inode>>> {
+        let mut found = Vec::new();
+        if self.lower.is_empty() || self.has_whiteout(name) {
+            return Ok(found);
         }
+        let mut dirs = self.lower.iter();
+        while let Some(dir) = dirs.next() {
+            let child = match dir.lookup(name) {
+                Err(Errno::ENOENT) => continue,
+                child => child?,
+            };
+            let is_dir = child.kind() == Kind::Dir;
+            if is_whiteout(&child)? || !is_dir && !found.is_empty() {
+                break;
+            }
+            let last = !is_dir || dirs.len() > 0 && is_opaque(&child)?;
+            found.push(child);
+            if last {
+                break;
+            }
+        }
+        Ok(found)
     }
 
     fn upper_child(&self, name: &[u8]) -> Result<Option<Arc<dyn Inode>>> {
@@ -157,26 +172,24 @@ impl OverlayInode {
         let place = || (Some(self.arc()), name.to_vec());
         if let Some(u) = self.upper_child(name)? {
             return self.fs.upper_inode(u, place(), || {
-                let lower = self.lower_child(name)?;
-                Ok(lower.filter(|l| l.kind() == Kind::Dir))
+                let mut lower = self.lower_child(name)?;
+                lower.retain(|l| l.kind() == Kind::Dir);
+                Ok(lower)
             });
         }
-        match self.lower_child(name)? {
-            Some(l) => OverlayInode::new(self.fs.clone(), Some(l), None, place()),
-            None => Err(Errno::ENOENT),
-        }
+        OverlayInode::new(self.fs.clone(), self.lower_child(name)?, None, place())
     }
 
     /// A new upper file is at `name`, where nothing was to be seen.
     fn appeared(&self, name: &[u8], upper: Arc<dyn Inode>) -> Result<Arc<OverlayInode>> {
         let place = (Some(self.arc()), name.to_vec());
-        self.fs.upper_inode(upper, place, || Ok(None))
+        self.fs.upper_inode(upper, place, || Ok(Vec::new()))
     }
 
     /// The name goes: if the lower tree has it, it must not show again. As long as the upper tree
     /// has it, nothing changes.
     fn white_out(&self, name: &[u8]) -> Result<()> {
-        if self.lower_child(name)?.is_some() {
+        if !self.lower_child(name)?.is_empty() {
             self.upper_dir()?;
             if let Some((_, ino)) = self.upper.get() {
                 self.fs.white_out(*ino, name)?;
@@ -192,9 +205,9 @@ impl OverlayInode {
         Ok(())
     }
 
-    /// A directory can be renamed only if nothing of it is in the lower tree.
+    /// A directory can be renamed only if nothing of it is in a lower tree.
     fn check_movable(&self) -> Result<()> {
-        if self.kind == Kind::Dir && self.lower.is_some() {
+        if self.kind == Kind::Dir && !self.lower.is_empty() {
             return Err(Errno::EXDEV);
         }
         Ok(())
@@ -285,7 +298,11 @@ impl Inode for OverlayInode {
         uid: u32,
         gid: u32,
     ) -> Result<Arc<dyn Inode>> {
-        if self.lower_child(name)?.is_some() {
+        // As on Linux: it would be a whiteout.
+        if Kind::of(mode) == Some(Kind::Char) && rdev == 0 {
+            return Err(Errno::EPERM);
+        }
+        if !self.lower_child(name)?.is_empty() {
             return Err(Errno::EEXIST);
         }
         let new = self.upper_dir()?.create(name, mode, rdev, uid, gid)?;
@@ -293,7 +310,7 @@ impl Inode for OverlayInode {
     }
 
     fn symlink(&self, name: &[u8], target: &[u8], uid: u32, gid: u32) -> Result<Arc<dyn Inode>> {
-        if self.lower_child(name)?.is_some() {
+        if !self.lower_child(name)?.is_empty() {
             return Err(Errno::EEXIST);
         }
         let new = self.upper_dir()?.symlink(name, target, uid, gid)?;
@@ -303,7 +320,7 @@ impl Inode for OverlayInode {
     fn tmpfile(&self, mode: u32, uid: u32, gid: u32) -> Result<Arc<dyn Inode>> {
         let new = self.upper_dir()?.tmpfile(mode, uid, gid)?;
         let place = (Some(self.arc()), Vec::new());
-        Ok(self.fs.upper_inode(new, place, || Ok(None))?)
+        Ok(self.fs.upper_inode(new, place, || Ok(Vec::new()))?)
     }
 
     fn link(&self, name: &[u8], target: &Arc<dyn Inode>) -> Result<()> {
@@ -311,7 +328,7 @@ impl Inode for OverlayInode {
         if target.kind == Kind::Dir {
             return Err(Errno::EPERM);
         }
-        if self.lower_child(name)?.is_some() {
+        if !self.lower_child(name)?.is_empty() {
             return Err(Errno::EEXIST);
         }
         self.upper_dir()?.link(name, &target.upper_file(None)?)
@@ -417,6 +434,9 @@ impl Inode for OverlayInode {
     }
 
     fn get_xattr(&self, name: &[u8]) -> Result<Vec<u8>> {
+        if is_private(name) {
+            return Err(Errno::EOPNOTSUPP);
+        }
         match self.top()?.get_xattr(name) {
             // A lower tree without attributes has none, but here they could be.
             Err(Errno::EOPNOTSUPP) if self.upper().is_none() => Err(Errno::ENODATA),
@@ -425,17 +445,26 @@ impl Inode for OverlayInode {
     }
 
     fn set_xattr(&self, name: &[u8], value: &[u8], how: Xattr) -> Result<()> {
+        if is_private(name) {
+            return Err(Errno::EOPNOTSUPP);
+        }
         self.upper_file(None)?.set_xattr(name, value, how)
     }
 
     fn list_xattr(&self) -> Result<Vec<Vec<u8>>> {
         match self.top()?.list_xattr() {
             Err(Errno::EOPNOTSUPP) if self.upper().is_none() => Ok(Vec::new()),
-            r => r,
+            names => names.map(|mut names| {
+                names.retain(|name| !is_private(name));
+                names
+            }),
         }
     }
 
     fn remove_xattr(&self, name: &[u8]) -> Result<()> {
+        if is_private(name) {
+            return Err(Errno::EOPNOTSUPP);
+        }
         self.upper_file(None)?.remove_xattr(name)
     }
 }

@@ -1,12 +1,13 @@
-//! Two trees shown as one: a lower one that is only read, and an upper one that takes all changes,
-//! as Linux's overlayfs.
+//! Trees shown as one: lower ones that are only read, one above the other, and an upper one that
+//! takes all changes, as Linux's overlayfs.
 //!
-//! A name is the upper tree's if it is there, else the lower's unless a *whiteout* says that it
-//! was removed. A directory in both is merged, unless its name has a whiteout: then it was made
-//! after the lower one was removed. A lower file is *copied up*, with the directories above it,
-//! before its first change.
+//! A name is the upper tree's if it is there, else that of the first lower tree that has it, unless a
+//! *whiteout* says that it was removed. Directories of one name are merged, unless the name has a
+//! whiteout: then what is above was made after what is below was removed. A lower file is *copied
+//! up*, with the directories above it, before its first change.
 //!
-//! Whiteouts are noted beside the upper tree and not in it, which so contains nothing to hide. They
+//! In a lower tree whiteouts are what Linux's overlayfs and container tools leave there ([`layer`]).
+//! Of the upper tree they are noted beside the upper tree and not in it, which so contains nothing to hide. They
 //! are noted before the change that needs them, and until then the upper file hides them: an upper
 //! file system that is kept ([`kept`]) is whole whenever the power fails.
 //!
@@ -20,6 +21,7 @@
 mod copy;
 mod dir;
 mod inode;
+mod layer;
 #[cfg(test)]
 mod tests;
 
@@ -52,7 +54,8 @@ struct Note {
 /// The file system.
 pub struct Overlay {
     me: Weak<Overlay>,
-    lower: Arc<dyn FileSystem>,
+    /// Topmost first; at least one.
+    lower: Vec<Arc<dyn FileSystem>>,
     upper: Arc<dyn FileSystem>,
     upper_root: Arc<dyn Inode>,
     /// Where whiteouts are kept, if the upper file system lives longer than this: for each
@@ -70,17 +73,24 @@ pub struct Overlay {
     change: Mutex<()>,
 }
 
-/// Shows `lower`, with changes in `upper`, which is empty and of no use afterwards.
-pub fn new(lower: Arc<dyn FileSystem>, upper: Arc<dyn FileSystem>) -> Result<Arc<dyn FileSystem>> {
+/// Shows `lower`, the topmost tree first, with changes in `upper`, which is empty and of no use
+/// afterwards.
+pub fn new(
+    lower: Vec<Arc<dyn FileSystem>>,
+    upper: Arc<dyn FileSystem>,
+) -> Result<Arc<dyn FileSystem>> {
     let root = upper.root();
-    copy::copy_attributes(&directory(&lower)?, &root)?;
+    copy::copy_attributes(&directories(&lower)?, &root)?;
     Ok(assemble(lower, upper, root, None))
 }
 
 /// Shows `lower`, with changes in `upper` that are there again the next time: its directory `upper`
 /// has the files, `whiteouts` what was removed. Both are made if need be.
-pub fn kept(lower: Arc<dyn FileSystem>, upper: Arc<dyn FileSystem>) -> Result<Arc<dyn FileSystem>> {
-    let st = directory(&lower)?;
+pub fn kept(
+    lower: Vec<Arc<dyn FileSystem>>,
+    upper: Arc<dyn FileSystem>,
+) -> Result<Arc<dyn FileSystem>> {
+    let st = directories(&lower)?;
     let top = upper.root();
     let root = match top.lookup(b"upper") {
         Err(Errno::ENOENT) => {
@@ -100,11 +110,12 @@ pub fn kept(lower: Arc<dyn FileSystem>, upper: Arc<dyn FileSystem>) -> Result<Ar
     Ok(overlay)
 }
 
-/// The attributes of a tree's root, which must be a directory.
-fn directory(fs: &Arc<dyn FileSystem>) -> Result<Stat> {
-    match fs.root().kind() {
-        Kind::Dir => fs.root().stat(),
-        _ => Err(Errno::ENOTDIR),
+/// The attributes of the topmost tree's root. All must be directories.
+fn directories(lower: &[Arc<dyn FileSystem>]) -> Result<Stat> {
+    let top = lower.first().ok_or(Errno::EINVAL)?.root();
+    match lower.iter().all(|fs| fs.root().kind() == Kind::Dir) {
+        true => top.stat(),
+        false => Err(Errno::ENOTDIR),
     }
 }
 
@@ -117,7 +128,7 @@ fn sub_directory(dir: &Arc<dyn Inode>, name: &[u8]) -> Result<Arc<dyn Inode>> {
 }
 
 fn assemble(
-    lower: Arc<dyn FileSystem>,
+    lower: Vec<Arc<dyn FileSystem>>,
     upper: Arc<dyn FileSystem>,
     upper_root: Arc<dyn Inode>,
     whiteouts: Option<Arc<dyn Inode>>,
@@ -224,12 +235,12 @@ impl Overlay {
         }
     }
 
-    /// The inode of an upper file. `lower` is asked for the directory below it.
+    /// The inode of an upper file. `lower` is asked for the directories below it.
     fn upper_inode(
         &self,
         upper: Arc<dyn Inode>,
         place: Place,
-        lower: impl FnOnce() -> Result<Option<Arc<dyn Inode>>>,
+        lower: impl FnOnce() -> Result<Vec<Arc<dyn Inode>>>,
     ) -> Result<Arc<OverlayInode>> {
         let ino = upper.stat()?.ino;
         let known = self.inodes.lock().get(&ino).and_then(Weak::upgrade);
@@ -241,7 +252,7 @@ impl Overlay {
                 self.load(ino)?;
                 lower()?
             }
-            _ => None,
+            _ => Vec::new(),
         };
         let new = OverlayInode::new(self.arc(), lower, Some((upper, ino)), place)?;
         self.inodes.lock().insert(ino, Arc::downgrade(&new));
@@ -272,7 +283,8 @@ impl FileSystem for Overlay {
         }
         let upper = self.upper_root.clone();
         let ino = upper.stat().map_or(0, |s| s.ino);
-        let r = OverlayInode::root(self.arc(), self.lower.root(), upper, ino);
+        let lower = self.lower.iter().map(|fs| fs.root()).collect();
+        let r = OverlayInode::root(self.arc(), lower, upper, ino);
         *root = Arc::downgrade(&r);
         r
     }
@@ -295,6 +307,6 @@ impl FileSystem for Overlay {
     }
 
     fn volatile(&self) -> bool {
-        self.lower.volatile() || self.upper.volatile()
+        self.lower.iter().any(|fs| fs.volatile()) || self.upper.volatile()
     }
 }

@@ -26,7 +26,7 @@ fn trees() -> (Arc<dyn FileSystem>, Arc<Tmpfs>, Node, Node) {
     let sub = d.create(b"sub", DIR, 0, 0, 0).unwrap();
     sub.create(b"x", FILE, 0, 0, 0).unwrap();
     root.create(b"f", FILE, 0, 0, 0).unwrap();
-    let fs = super::new(lower, upper.clone()).unwrap();
+    let fs = super::new([lower as _].into(), upper.clone()).unwrap();
     let top = fs.root();
     (fs, upper, root, top)
 }
@@ -229,7 +229,7 @@ fn what_is_kept_is_there_the_next_time() {
         },
     ];
     let mut last = before.clone();
-    let open = || super::kept(lower.clone(), upper.clone()).unwrap();
+    let open = || super::kept([lower.clone()].into(), upper.clone()).unwrap();
     for (i, step) in steps.iter().enumerate() {
         let fs = open();
         assert_eq!(everything(&fs), last, "before step {i}");
@@ -251,7 +251,7 @@ fn what_is_kept_is_there_the_next_time() {
 fn the_attributes_of_the_root_are_kept() {
     let (_fs, _, root, _) = trees();
     let (lower, upper) = (root.fs(), Tmpfs::new(Options::default()));
-    let open = || super::kept(lower.clone(), upper.clone()).unwrap();
+    let open = || super::kept([lower.clone()].into(), upper.clone()).unwrap();
     let mode = |mode| SetAttr {
         mode: Some(mode),
         ..Default::default()
@@ -260,4 +260,202 @@ fn the_attributes_of_the_root_are_kept() {
     assert_eq!(open().root().stat().unwrap().mode & 0o777, 0o751);
     open().root().set_attr(&mode(0o711)).unwrap();
     assert_eq!(open().root().stat().unwrap().mode & 0o777, 0o711);
+}
+
+/// Three trees below, topmost first, as an image of three layers has them.
+fn layers() -> [Arc<Tmpfs>; 3] {
+    testing::boot();
+    let [a, b, c] = [(); 3].map(|()| Tmpfs::new(Options::default()));
+    let file = |dir: &Node, name: &[u8], text: &[u8]| {
+        let f = dir.create(name, FILE, 0, 0, 0).unwrap();
+        f.write_at(0, text).unwrap();
+    };
+    let dir = |dir: &Node, name: &[u8]| dir.create(name, DIR, 0, 0, 0).unwrap();
+    let whiteout = |dir: &Node, name: &[u8]| {
+        let mode = Kind::Char.bits();
+        dir.create(name, mode, 0, 0, 0).unwrap();
+    };
+    let opaque = |dir: &Node| (dir.set_xattr(b"trusted.overlay.opaque", b"y", Xattr::Any)).unwrap();
+    let [top, middle, bottom] = [a.root(), b.root(), c.root()];
+
+    for name in [
+        &b"all"[..],
+        b"middle",
+        b"bottom",
+        b"removed",
+        b"again",
+        b"file-then-dir",
+    ] {
+        file(&bottom, name, b"3");
+    }
+    let d = dir(&bottom, b"d");
+    for name in [&b"x"[..], b"y", b"z"] {
+        file(&d, name, b"3");
+    }
+    file(&dir(&bottom, b"opaque"), b"hidden", b"3");
+    file(&dir(&bottom, b"dir-then-file"), b"hidden", b"3");
+    file(&dir(&bottom, b"dir-file-dir"), b"hidden", b"3");
+    file(&dir(&bottom, b"gone"), b"hidden", b"3");
+
+    for name in [&b"all"[..], b"middle"] {
+        file(&middle, name, b"2");
+    }
+    for name in [&b"removed"[..], b"again", b"gone"] {
+        whiteout(&middle, name);
+    }
+    let d = dir(&middle, b"d");
+    whiteout(&d, b"x");
+    file(&d, b"y", b"2");
+    let o = dir(&middle, b"opaque");
+    opaque(&o);
+    file(&o, b"own", b"2");
+    file(&middle, b"dir-then-file", b"2");
+    file(&middle, b"dir-file-dir", b"2");
+    file(&dir(&middle, b"file-then-dir"), b"own", b"2");
+
+    for name in [&b"all"[..], b"again"] {
+        file(&top, name, b"1");
+    }
+    let d = dir(&top, b"d");
+    file(&d, b"w", b"1");
+    file(&dir(&top, b"opaque"), b"top", b"1");
+    file(&dir(&top, b"dir-file-dir"), b"own", b"1");
+    [a, b, c]
+}
+
+const MERGED: [&str; 16] = [
+    "/again=1",
+    "/all=1",
+    "/bottom=3",
+    "/d",
+    "/d/w=1",
+    "/d/y=2",
+    "/d/z=3",
+    "/dir-file-dir",
+    "/dir-file-dir/own=1",
+    "/dir-then-file=2",
+    "/file-then-dir",
+    "/file-then-dir/own=2",
+    "/middle=2",
+    "/opaque",
+    "/opaque/own=2",
+    "/opaque/top=1",
+];
+
+fn sorted(fs: &Arc<dyn FileSystem>) -> Vec<String> {
+    let mut all = everything(fs);
+    all.sort();
+    all
+}
+
+#[test]
+fn several_lower_trees_show_as_one() {
+    let lower = || layers().map(|fs| fs as Arc<dyn FileSystem>).to_vec();
+    let below = lower();
+    let untouched: Vec<_> = below.iter().map(everything_raw).collect();
+    let upper = Tmpfs::new(Options::default());
+    let open = || super::kept(below.clone(), upper.clone()).unwrap();
+    let fs = open();
+    assert_eq!(sorted(&fs), MERGED);
+    let root = fs.root();
+    for name in [&b"removed"[..], b"gone"] {
+        assert_eq!(root.lookup(name).err(), Some(Errno::ENOENT));
+    }
+    // Numbers in listings are the files', whichever tree they are from.
+    for dir in [root.clone(), root.lookup(b"d").unwrap()] {
+        for e in dir.entries().unwrap() {
+            let st = dir.lookup(&e.name).unwrap().stat().unwrap();
+            assert_eq!(st.ino, e.ino, "{}", e.name.escape_ascii());
+            assert_eq!(st.dev, root.stat().unwrap().dev);
+        }
+    }
+    // Copied up from whichever tree has it.
+    let d = root.lookup(b"d").unwrap();
+    for (name, dir) in [(&b"z"[..], &d), (b"y", &d), (b"w", &d), (b"bottom", &root)] {
+        let f = dir.lookup(name).unwrap();
+        let (before, was) = (f.stat().unwrap(), text(&f));
+        f.write_at(1, b"!").unwrap();
+        assert_eq!(text(&dir.lookup(name).unwrap()), [&was[..], b"!"].concat());
+        assert_eq!(f.stat().unwrap().ino, before.ino);
+    }
+    // What is removed is so in all of them, and does not come back.
+    root.unlink(b"all").unwrap();
+    d.unlink(b"y").unwrap();
+    d.create(b"x", FILE, 0, 0, 0).unwrap();
+    assert_eq!(names(&d), [&b"w"[..], b"x", b"z"]);
+    assert_eq!(root.rename(b"d", &root, b"e", 0), Err(Errno::EXDEV));
+    let o = root.lookup(b"opaque").unwrap();
+    for name in [b"own", b"top"] {
+        o.unlink(name).unwrap();
+    }
+    root.rmdir(b"opaque").unwrap();
+    root.create(b"opaque", DIR, 0, 0, 0).unwrap();
+    root.create(b"gone", DIR, 0, 0, 0).unwrap();
+    let seen = sorted(&fs);
+    assert!(seen.contains(&"/opaque".into()) && seen.contains(&"/gone".into()));
+    assert!(
+        !seen
+            .iter()
+            .any(|f| f.contains("own=2") && f.contains("opaque"))
+    );
+    assert!(
+        !seen
+            .iter()
+            .any(|f| f.contains("hidden") || f.contains("/all"))
+    );
+    drop((o, d, root, fs));
+    assert_eq!(sorted(&open()), seen);
+    let after: Vec<_> = below.iter().map(everything_raw).collect();
+    assert_eq!(after, untouched);
+}
+
+/// What a tree holds, its whiteouts too.
+fn everything_raw(fs: &Arc<dyn FileSystem>) -> Vec<String> {
+    fn list(dir: &Node, path: &str, out: &mut Vec<String>) {
+        for name in names(dir) {
+            let f = dir.lookup(&name).unwrap();
+            let path = format!("{path}/{}", name.escape_ascii());
+            out.push(format!("{path} {:?} {:?}", f.kind(), f.list_xattr()));
+            match f.kind() {
+                Kind::Dir => list(&f, &path, out),
+                Kind::Regular => out.push(format!("{:?}", text(&f))),
+                _ => {}
+            }
+        }
+    }
+    let mut out = Vec::new();
+    list(&fs.root(), "", &mut out);
+    out
+}
+
+#[test]
+fn marks_of_overlayfs_are_not_shown_nor_made() {
+    let below = layers().map(|fs| fs as Arc<dyn FileSystem>).to_vec();
+    let fs = super::new(below, Tmpfs::new(Options::default())).unwrap();
+    let (root, mark) = (fs.root(), &b"trusted.overlay.opaque"[..]);
+    let o = root.lookup(b"opaque").unwrap();
+    assert_eq!(o.list_xattr(), Ok(Vec::new()));
+    assert_eq!(o.get_xattr(mark), Err(Errno::EOPNOTSUPP));
+    assert_eq!(o.set_xattr(mark, b"y", Xattr::Any), Err(Errno::EOPNOTSUPP));
+    o.create(b"new", FILE, 0, 0, 0).unwrap();
+    let char = Kind::Char.bits() | 0o600;
+    assert_eq!(root.create(b"w", char, 0, 0, 0).err(), Some(Errno::EPERM));
+    root.create(b"null", char, 0x103, 0, 0).unwrap();
+    assert_eq!(root.lookup(b"null").unwrap().stat().unwrap().rdev, 0x103);
+}
+
+#[test]
+fn whiteouts_of_a_single_lower_tree() {
+    let [_, middle, _] = layers();
+    let upper = Tmpfs::new(Options::default());
+    let fs = super::new([middle as Arc<dyn FileSystem>].into(), upper).unwrap();
+    let root = fs.root();
+    assert_eq!(root.lookup(b"removed").err(), Some(Errno::ENOENT));
+    assert_eq!(names(&root.lookup(b"d").unwrap()), [b"y"]);
+    let d = root.lookup(b"d").unwrap();
+    d.unlink(b"y").unwrap();
+    drop(d);
+    root.rmdir(b"d").unwrap();
+    root.create(b"removed", FILE, 0, 0, 0).unwrap();
+    assert!(names(&root).contains(&b"removed".to_vec()));
 }

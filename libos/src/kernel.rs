@@ -147,6 +147,10 @@ impl bastide_pal::Kernel for Upcalls {
         }
     }
 
+    fn monotonic(&self) -> u64 {
+        time::monotonic()
+    }
+
     fn host_signal(&self, signal: i32) {
         signal::from_host(signal);
     }

@@ -120,6 +120,8 @@ pub struct PageObject {
     /// Where the contents come from, if they are elsewhere.
     pub(super) pager: Option<Weak<dyn Pager>>,
     pub(super) state: Mutex<State>,
+    /// The size once more, for those who only ask for it.
+    size: AtomicU64,
 }
 
 enum Segment {
@@ -145,6 +147,7 @@ impl PageObject {
         let mut object = Self::bare(Some(budget), F_SEAL_SEAL, None);
         object.pager = Some(pager);
         object.state.get_mut().size = size;
+        object.size.store(size, Ordering::Relaxed);
         Arc::new(object)
     }
 
@@ -180,6 +183,7 @@ impl PageObject {
                 seals,
                 ..State::default()
             }),
+            size: AtomicU64::new(size.unwrap_or(0)),
         }
     }
 
@@ -188,9 +192,14 @@ impl PageObject {
         self.id
     }
 
+    fn resize(&self, state: &mut State, size: u64) {
+        state.size = size;
+        self.size.store(size, Ordering::Release);
+    }
+
     /// Size in bytes.
     pub fn size(&self) -> u64 {
-        self.state.lock().size
+        self.size.load(Ordering::Acquire)
     }
 
     /// Bytes of memory behind it.
@@ -299,7 +308,8 @@ impl PageObject {
                 Ok((n, room)) => {
                     done += n;
                     let mut s = self.state.lock();
-                    s.size = s.size.max(at + n as u64);
+                    let size = s.size.max(at + n as u64);
+                    self.resize(&mut s, size);
                     if n < room {
                         break;
                     }
@@ -354,7 +364,7 @@ impl PageObject {
             s.extents.zero_tail(tail / P, (tail % P) as usize);
         }
         let shrinks = size < s.size;
-        s.size = size;
+        self.resize(&mut s, size);
         if !shrinks {
             return Ok(());
         }

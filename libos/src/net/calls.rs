@@ -19,13 +19,16 @@ const TYPE_MASK: u32 = 0xf;
 /// Most bytes of an option value.
 const OPTION_MAX: usize = 1 << 16;
 
+/// The socket that is a file; ENOTSOCK.
+pub fn socket_of(f: &File) -> Result<&Arc<dyn Socket>> {
+    let s = f.downcast::<SocketFile>().ok_or(Errno::ENOTSOCK)?;
+    Ok(&s.0)
+}
+
 /// The socket behind a descriptor, with its file; EBADF, ENOTSOCK.
 pub fn lookup(t: &Task, fd: i32) -> Result<(Arc<File>, Arc<dyn Socket>)> {
     let f = t.file(fd)?;
-    let s = f
-        .downcast::<SocketFile>()
-        .map(|s| s.0.clone())
-        .ok_or(Errno::ENOTSOCK)?;
+    let s = socket_of(&f)?.clone();
     Ok((f, s))
 }
 

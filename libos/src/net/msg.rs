@@ -1,7 +1,7 @@
 //! Sending and receiving: the system calls that move data.
 
 use super::address;
-use super::calls::lookup;
+use super::calls::{lookup, socket_of};
 use super::scm;
 use super::socket::{Incoming, Outgoing, Socket, dontwait};
 use crate::uio::{self, IoDst, IoSrc};
@@ -32,7 +32,8 @@ pub fn sys_sendto(
     addr_len: i32,
 ) -> SysResult {
     let mut src = IoSrc::user(t, buf, len)?;
-    let (f, s) = lookup(t, fd)?;
+    let f = t.file(fd)?;
+    let s = socket_of(&f)?;
     let addr = if addr.is_null() {
         None
     } else {
@@ -57,7 +58,8 @@ pub fn sys_recvfrom(
     addr_len: UserAddr,
 ) -> SysResult {
     let mut dst = IoDst::user(t, buf, len)?;
-    let (f, s) = lookup(t, fd)?;
+    let f = t.file(fd)?;
+    let s = socket_of(&f)?;
     let mut msg = Incoming::plain(flags | dontwait(&f));
     msg.wants_addr = !addr.is_null();
     let n = s.recv(t, &mut dst, &mut msg)?;

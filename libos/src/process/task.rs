@@ -194,7 +194,7 @@ impl Task {
 
     /// The file behind a descriptor; EBADF. `O_PATH` files are EBADF too: most calls refuse them.
     pub fn file(&self, fd: i32) -> crate::Result<Arc<File>> {
-        self.file_in(&self.files(), fd)
+        self.file_in(&self.files.lock(), fd)
     }
 
     /// As [`Task::file`], in a table that the caller took before, for many descriptors.

@@ -84,6 +84,8 @@ pub trait Kernel: Sync {
     fn start(&self, token: usize, ctx: &mut Context);
     /// A thread of the kernel's own. Never returns.
     fn service(&self) -> !;
+    /// Monotonic time in nanoseconds, as the platform tells it; the kernel seldom has to ask.
+    fn monotonic(&self) -> u64;
     /// The person at the terminal or the host's init sent the launcher this signal.
     fn host_signal(&self, signal: i32);
 }

@@ -118,16 +118,17 @@ impl Inner {
                 continue;
             };
             let known = watched.cookie(fd) == cookie;
-            let items: Vec<Arc<Item>> = watched.items.iter().filter_map(lives).collect();
-            if items.is_empty() {
-                // All were closed while the descriptor lived on elsewhere.
-                self.apply(fd, true);
-            }
-            for item in &items {
+            let mut closed = true;
+            for item in watched.items.iter().filter_map(lives) {
+                closed = false;
                 if known {
                     item.say(round, said);
                 }
-                shared.push(item);
+                shared.push(&item);
+            }
+            if closed {
+                // All of them, while the descriptor lived on elsewhere.
+                self.apply(fd, true);
             }
         }
     }

@@ -3,6 +3,7 @@
 use crate::LinuxPal;
 use crate::awake::{self, Wait};
 use crate::host::{self, host};
+use crate::start::upcalls;
 use alloc::vec::Vec;
 use bastide_pal::park::{Parking, park_and_take};
 use bastide_pal::{HostFd, HostPoll, Park, ParkState, Result};
@@ -120,6 +121,7 @@ fn poll_results(fds: &[PollFd], hosts: &mut [HostPoll]) {
 
 /// Has a thread sleep in this state, unless it has a permit, which it takes.
 fn sleep_as(park: &Park, asleep: ParkState, sleep: impl FnOnce()) {
+    crate::entry::check_canary(crate::entry::block());
     let running = ParkState::Running as u32;
     let wait = Wait::begin(park);
     if park
@@ -147,7 +149,7 @@ impl Parking for LinuxPal {
         }
         sleep_as(park, ParkState::Polling, || {
             let mut fds = poll_fds(hosts);
-            let left = deadline.map(|d| timespec(d.saturating_sub(self.monotonic())));
+            let left = deadline.map(|d| timespec(d.saturating_sub(upcalls().monotonic())));
             let left_ptr = left.as_ref().map_or(0, |t| t.as_ptr() as usize);
             // SAFETY: the host fills `fds` and updates `left`, both locals.
             let n = unsafe {
@@ -238,7 +240,7 @@ impl Parking for LinuxPal {
         let mut events = [EpollEvent { events: 0, data: 0 }; BATCH];
         let max = out.len().min(events.len());
         // Whole milliseconds; the rest of them is slept as any other time.
-        let left = deadline.map(|d| d.saturating_sub(self.monotonic()) / 1_000_000);
+        let left = deadline.map(|d| d.saturating_sub(upcalls().monotonic()) / 1_000_000);
         if left == Some(0) || max == 0 {
             return park_and_take(self, park, deadline, set, out);
         }

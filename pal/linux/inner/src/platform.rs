@@ -44,12 +44,6 @@ fn rusage(who: usize) -> (u64, u64) {
     (nanos(r[0], r[1]), nanos(r[2], r[3]))
 }
 
-impl LinuxPal {
-    pub(crate) fn monotonic(&self) -> u64 {
-        clock_gettime(1).unwrap_or(0)
-    }
-}
-
 impl Platform for LinuxPal {
     fn now(&self, clock: Clock) -> u64 {
         let id = match clock {

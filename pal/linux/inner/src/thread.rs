@@ -47,6 +47,7 @@ pub(crate) fn take_slot() -> Result<&'static mut Block> {
         b.park = core::ptr::null();
         b.set_fs = 0;
         b.new_process = 0;
+        b.handed.store(0, Ordering::Relaxed);
         entry::arm_canary(b);
         return Ok(b);
     }
@@ -237,6 +238,7 @@ impl Threads for LinuxPal {
 
     fn exit(&self) -> ! {
         let b = block();
+        entry::check_canary(b);
         trap::set_mask(!0);
         // SAFETY: traps are held back, and the stub uses no stack once the slot is free.
         unsafe { host::bastide_host_exit(&raw const USED[slot_index(b)] as usize) }

@@ -24,6 +24,15 @@ std::thread_local! {
     /// The calling thread's address space: each page's rights and source.
     static SPACE: std::cell::RefCell<std::collections::BTreeMap<usize, (Prot, MapSource)>> =
         const { std::cell::RefCell::new(std::collections::BTreeMap::new()) };
+    /// Ranges of it that large pages were wanted or not wanted for.
+    static LARGE: std::cell::RefCell<Vec<(usize, usize, bool)>> =
+        const { std::cell::RefCell::new(Vec::new()) };
+}
+
+/// What the platform was told of large pages in the calling thread's address space since the last
+/// time: addresses, lengths, and whether they are wanted.
+pub fn large_pages() -> Vec<(usize, usize, bool)> {
+    LARGE.take()
 }
 
 /// What the platform has mapped at a page of the calling thread's address space.
@@ -169,6 +178,10 @@ impl AddressSpace for Mock {
         Ok(())
     }
     fn discard(&self, _: usize, _: usize) -> Result<()> {
+        Ok(())
+    }
+    fn large_pages(&self, addr: usize, len: usize, wanted: bool) -> Result<()> {
+        LARGE.with_borrow_mut(|l| l.push((addr, len, wanted)));
         Ok(())
     }
     fn resident(&self, _: usize, _: usize, _: &mut [u8]) -> Result<()> {

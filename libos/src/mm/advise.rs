@@ -196,8 +196,19 @@ impl State {
             }
             MADV_WIPEONFORK => return Err(Errno::EINVAL),
             MADV_KEEPONFORK => (none, VmFlags::WIPEONFORK),
-            MADV_HUGEPAGE => (VmFlags::HUGEPAGE, huge),
-            MADV_NOHUGEPAGE => (VmFlags::NOHUGEPAGE, huge),
+            MADV_HUGEPAGE | MADV_NOHUGEPAGE => {
+                let wanted = advice == MADV_HUGEPAGE;
+                if v.is_private_anon() {
+                    // Small ones do as well.
+                    let _ = pal().large_pages(a, b - a, wanted);
+                }
+                let set = if wanted {
+                    VmFlags::HUGEPAGE
+                } else {
+                    VmFlags::NOHUGEPAGE
+                };
+                (set, huge)
+            }
             MADV_DONTNEED | MADV_COLD | MADV_PAGEOUT if locked => return Err(Errno::EINVAL),
             // Freed at once, as the call allows.
             MADV_FREE if !v.is_private_anon() => return Err(Errno::EINVAL),

@@ -369,17 +369,39 @@ fn shared_memory_can_be_mapped_twice_by_mremap() {
     assert_ne!(ka, mm.futex_key(a + 8, true));
 }
 
+/// `madvise(2)` in a map.
+fn advise(mm: &Arc<Mm>, addr: usize, len: usize, advice: u32) -> crate::SysResult {
+    let t = crate::testing::task();
+    let old = t.set_mm(mm.clone());
+    let r = super::advise::sys_madvise(&t, addr, len, advice);
+    t.set_mm(old);
+    r
+}
+
+#[test]
+fn the_platform_hears_of_large_pages() {
+    use crate::abi::raw::general::{MADV_HUGEPAGE, MADV_NOHUGEPAGE};
+    use crate::testing::large_pages;
+    let mm = mm();
+    let a = mm.map(&request(0x5000_0000, 4, Backing::Anon)).unwrap();
+    let object = Backing::Object {
+        object: PageObject::sized(4 * P as u64),
+        offset: 0,
+        name: "",
+    };
+    let shared = mm.map(&request(0x6000_0000, 4, object)).unwrap();
+    large_pages();
+    assert_eq!(advise(&mm, a, 2 * P, MADV_HUGEPAGE), Ok(0));
+    assert_eq!(advise(&mm, a + P, P, MADV_NOHUGEPAGE), Ok(0));
+    assert_eq!(advise(&mm, shared, P, MADV_HUGEPAGE), Ok(0));
+    assert_eq!(large_pages(), [(a, 2 * P, true), (a + P, P, false)]);
+}
+
 #[test]
 fn children_inherit_what_they_should() {
     let mm = mm();
     let a = mm.map(&request(0x5000_0000, 4, Backing::Anon)).unwrap();
-    let advise = |from: usize, to: usize, what| {
-        let t = crate::testing::task();
-        let old = t.set_mm(mm.clone());
-        let r = super::advise::sys_madvise(&t, a + from * P, (to - from) * P, what);
-        t.set_mm(old);
-        r
-    };
+    let advise = |from: usize, to: usize, what| advise(&mm, a + from * P, (to - from) * P, what);
     use crate::abi::raw::general::*;
     assert_eq!(advise(1, 2, MADV_DONTFORK), Ok(0));
     assert_eq!(advise(3, 5, MADV_RANDOM), Err(Errno::ENOMEM));

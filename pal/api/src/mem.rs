@@ -44,6 +44,10 @@ pub trait AddressSpace {
     fn remap(&self, old: usize, old_len: usize, new: usize, new_len: usize) -> Result<()>;
     /// Drops the contents of private anonymous pages; they read as zero (or as their file) again.
     fn discard(&self, addr: usize, len: usize) -> Result<()>;
+    /// Whether large pages are wanted for private anonymous memory, where the platform has them.
+    fn large_pages(&self, _addr: usize, _len: usize, _wanted: bool) -> Result<()> {
+        Ok(())
+    }
     /// Which pages have memory behind them, one byte each, bit 0.
     fn resident(&self, addr: usize, len: usize, out: &mut [u8]) -> Result<()>;
     /// Removes every application mapping.

@@ -13,6 +13,8 @@ const MAP_PRIVATE: usize = 2;
 const MAP_FIXED: usize = 0x10;
 const MAP_ANONYMOUS: usize = 0x20;
 const MAP_NORESERVE: usize = 0x4000;
+const MADV_HUGEPAGE: usize = 14;
+const MADV_NOHUGEPAGE: usize = 15;
 const EINVAL: Error = Error(22);
 
 /// Refuses a range that is not application memory: the last line of defence of the region.
@@ -102,6 +104,17 @@ impl AddressSpace for LinuxPal {
         outside(addr, len)?;
         // SAFETY: as for `map`; MADV_DONTNEED.
         unit(unsafe { host!(__NR_madvise, addr, len, 4) })
+    }
+
+    fn large_pages(&self, addr: usize, len: usize, wanted: bool) -> Result<()> {
+        outside(addr, len)?;
+        let advice = if wanted {
+            MADV_HUGEPAGE
+        } else {
+            MADV_NOHUGEPAGE
+        };
+        // SAFETY: as for `map`; contents stay as they are.
+        unit(unsafe { host!(__NR_madvise, addr, len, advice) })
     }
 
     fn resident(&self, addr: usize, len: usize, out: &mut [u8]) -> Result<()> {

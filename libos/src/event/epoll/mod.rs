@@ -112,11 +112,21 @@ impl Epoll {
 
     /// Forgets items that were reported and whose files were closed then.
     fn tidy(&self) {
-        let reported = core::mem::take(&mut *self.reported.lock());
-        for item in &reported {
+        let mut now = self.reported.lock();
+        if now.is_empty() {
+            return;
+        }
+        let mut reported = core::mem::take(&mut *now);
+        drop(now);
+        for item in reported.drain(..) {
             if item.file.strong_count() == 0 && !item.removed.load(Ordering::SeqCst) {
-                self.forget(item);
+                self.forget(&item);
             }
+        }
+        // Its memory serves the next wait, unless another was faster.
+        let mut now = self.reported.lock();
+        if now.capacity() == 0 {
+            *now = reported;
         }
     }
 
@@ -245,10 +255,9 @@ impl Epoll {
 
     /// Takes at most `max` events that are there for a task, after the host was asked in `round`.
     fn collect(&self, t: &Task, max: usize, round: u64) -> Vec<Event> {
-        let mut out = Vec::new();
-        let mut reported = Vec::new();
         // Level-triggered items go back to the end: see each of them once.
         let mut left = self.shared.ready.lock().len();
+        let mut out = Vec::new();
         while left > 0 && out.len() < max {
             left -= 1;
             let Some(item) = self.shared.pop() else {
@@ -269,9 +278,8 @@ impl Epoll {
                 self.shared.push(&item);
                 continue;
             }
-            reported.push(item);
+            self.reported.lock().push(item);
         }
-        self.reported.lock().append(&mut reported);
         out
     }
 

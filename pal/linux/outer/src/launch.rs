@@ -3,7 +3,8 @@
 use crate::{load, probe};
 use bastide_pal::BootConfig;
 use bastide_pal_linux::layout::{self, Control};
-use std::io::Error as IoError;
+use std::fs::File;
+use std::io::{Error as IoError, Read};
 use std::sync::atomic::Ordering;
 use thiserror::Error;
 
@@ -124,13 +125,9 @@ impl Drop for Region {
 fn log_fd() -> Result<i32, LaunchError> {
     // SAFETY: duplicates a descriptor.
     let duplicate = |least: i32| unsafe { libc::fcntl(2, libc::F_DUPFD_CLOEXEC, least) };
-    match [1001, 3].map(duplicate) {
-        [high, low] if high >= 0 => {
-            // SAFETY: just made, if it was.
-            unsafe { libc::close(low) };
-            Ok(high)
-        }
-        [_, low] if low >= 0 => Ok(low),
+    let fd = [1001, 3].into_iter().map(duplicate).find(|fd| *fd >= 0);
+    match fd {
+        Some(fd) => Ok(fd),
         // Standard error may be closed: then nobody reads messages.
         _ if IoError::last_os_error().raw_os_error() == Some(libc::EBADF) => Ok(-1),
         _ => Err(host(
@@ -169,11 +166,26 @@ fn signal_set(signals: &[i32]) -> libc::sigset_t {
     }
 }
 
+/// The CPUs that the caller may use, as `nproc` counts them.
+fn cpus() -> u32 {
+    // SAFETY: fills a local set.
+    unsafe {
+        let mut set: libc::cpu_set_t = std::mem::zeroed();
+        match libc::sched_getaffinity(0, size_of_val(&set), &mut set) {
+            0 => libc::CPU_COUNT(&set) as u32,
+            // More CPUs than the set has room for.
+            _ => libc::sysconf(libc::_SC_NPROCESSORS_ONLN).max(1) as u32,
+        }
+    }
+}
+
 /// Whether the host keeps time by the time-stamp counter, which it does only where the counter is
 /// steady and alike on all CPUs.
 fn steady_counter() -> bool {
     let path = "/sys/devices/system/clocksource/clocksource0/current_clocksource";
-    std::fs::read(path).is_ok_and(|name| name.trim_ascii() == b"tsc")
+    let mut name = [0; 16];
+    let read = File::open(path).and_then(|mut file| file.read(&mut name));
+    read.is_ok_and(|len| name[..len].trim_ascii() == b"tsc")
 }
 
 /// Runs the enclave until its first program ends; returns the program's `wait(2)` status.
@@ -198,10 +210,7 @@ pub fn run(config: BootConfig) -> Result<i32, LaunchError> {
     c.launcher
         .store(std::process::id() as i32, Ordering::Relaxed);
     c.region_fd.store(region.fd, Ordering::Relaxed);
-    c.cpus.store(
-        std::thread::available_parallelism().map_or(1, |n| n.get() as u32),
-        Ordering::Relaxed,
-    );
+    c.cpus.store(cpus(), Ordering::Relaxed);
     c.steady_counter
         .store(steady_counter().into(), Ordering::Relaxed);
     // SAFETY: sysconf only reads; dup makes a new descriptor.
@@ -220,7 +229,7 @@ pub fn run(config: BootConfig) -> Result<i32, LaunchError> {
         old
     };
     // SAFETY: single-threaded; the child only makes system calls and jumps away.
-    let zygote = match unsafe { libc::fork() } {
+    let first = match unsafe { libc::fork() } {
         -1 => {
             return Err(host(
                 "start the enclave's first process",
@@ -235,12 +244,14 @@ pub fn run(config: BootConfig) -> Result<i32, LaunchError> {
         // SAFETY: handed over by the caller; nothing here uses them any more.
         unsafe { libc::close(fd) };
     }
-    let result = watch(zygote, &set);
+    // Freeing it would copy the pages that it lies in, which are the child's too.
+    std::mem::forget(config);
+    let result = watch(first, &set);
     // Whatever is left of the enclave ends with it.
     // SAFETY: signals and reaps our own children.
     unsafe {
-        libc::kill(-zygote, libc::SIGKILL);
-        libc::kill(zygote, libc::SIGKILL);
+        libc::kill(-first, libc::SIGKILL);
+        libc::kill(first, libc::SIGKILL);
         while libc::waitpid(-1, std::ptr::null_mut(), libc::__WALL) > 0 {}
         libc::sigprocmask(libc::SIG_SETMASK, &old, std::ptr::null_mut());
     }
@@ -248,7 +259,7 @@ pub fn run(config: BootConfig) -> Result<i32, LaunchError> {
 }
 
 /// Waits for the enclave's end, passing signals on.
-fn watch(zygote: i32, set: &libc::sigset_t) -> Result<i32, LaunchError> {
+fn watch(first: i32, set: &libc::sigset_t) -> Result<i32, LaunchError> {
     let c = control();
     loop {
         // SAFETY: `info` is a local that the call fills.
@@ -257,7 +268,7 @@ fn watch(zygote: i32, set: &libc::sigset_t) -> Result<i32, LaunchError> {
             (libc::sigwaitinfo(set, &mut info), info)
         };
         if signal == libc::SIGCHLD {
-            if let Some(end) = reap(zygote)? {
+            if let Some(end) = reap(first)? {
                 return Ok(end);
             }
         } else if signal == layout::STOPPED_SIGNAL {
@@ -279,7 +290,7 @@ fn watch(zygote: i32, set: &libc::sigset_t) -> Result<i32, LaunchError> {
 }
 
 /// Reaps every process that has ended. `Some` when the enclave is done.
-fn reap(zygote: i32) -> Result<Option<i32>, LaunchError> {
+fn reap(first: i32) -> Result<Option<i32>, LaunchError> {
     let c = control();
     loop {
         let mut status = 0;
@@ -295,7 +306,7 @@ fn reap(zygote: i32) -> Result<Option<i32>, LaunchError> {
             let signal = signal_name(libc::WTERMSIG(status));
             return Err(LaunchError::Killed { pid, signal });
         }
-        if pid == zygote {
+        if pid == first {
             return Err(LaunchError::Panic);
         }
     }
@@ -320,15 +331,22 @@ fn signal_name(signal: i32) -> String {
 unsafe fn forget_rseq() {
     const UNREGISTER: i32 = 1;
     const SIGNATURE: u32 = 0x5305_3053;
-    // SAFETY: the symbols, where they exist, are an isize and an u32 (glibc 2.35); the area lies
-    // at that offset from the thread pointer, whose first word is its own address.
+    let (offset, thread): (*const isize, usize);
+    // SAFETY: reads a linker's constant and the thread pointer, whose first word is its own address.
+    // The symbol, where the C library has it (glibc 2.35), is an isize: where the area lies from the
+    // thread pointer.
     unsafe {
-        let offset = libc::dlsym(libc::RTLD_DEFAULT, c"__rseq_offset".as_ptr()) as *const isize;
-        if offset.is_null() {
+        core::arch::asm!(
+            ".weak __rseq_offset",
+            "mov {}, qword ptr [rip + __rseq_offset@GOTPCREL]",
+            "mov {}, fs:[0]",
+            out(reg) offset,
+            out(reg) thread,
+            options(nostack, readonly),
+        );
+        let Some(offset) = offset.as_ref() else {
             return;
-        }
-        let thread: usize;
-        core::arch::asm!("mov {}, fs:[0]", out(reg) thread, options(nostack, readonly));
+        };
         let area = thread.wrapping_add_signed(*offset);
         // The registered length is not exactly what `__rseq_size` says in every version.
         for len in [32usize, 28, 20, 36, 64] {

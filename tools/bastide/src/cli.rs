@@ -2,7 +2,7 @@
 
 use crate::volume::cli::VolumeVerb;
 use bastide_manifest::{LOG_LEVELS, User};
-use clap::{Args, Parser, Subcommand, builder::PossibleValuesParser};
+use clap::{Args, Command, FromArgMatches, Parser, Subcommand, builder::PossibleValuesParser};
 use std::ffi::OsString;
 use std::path::PathBuf;
 
@@ -40,6 +40,18 @@ Exit status:
 pub struct Cli {
     #[command(subcommand)]
     pub verb: Verb,
+}
+
+/// What the command line asks for.
+pub fn verb() -> Result<Verb, clap::Error> {
+    let mut args = std::env::args_os().skip(1).peekable();
+    // Alone, since it takes longer to describe all the other verbs than to start a program.
+    if args.peek().is_some_and(|verb| verb == "run") {
+        let run = RunOptions::augment_args(Command::new("run").bin_name("bastide run"));
+        let matches = run.try_get_matches_from(args)?;
+        return Ok(Verb::Run(Box::new(RunOptions::from_arg_matches(&matches)?)));
+    }
+    Cli::try_parse().map(|cli| cli.verb)
 }
 
 #[derive(Subcommand, Debug)]

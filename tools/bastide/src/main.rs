@@ -12,7 +12,6 @@ mod run;
 mod users;
 mod volume;
 
-use clap::Parser;
 use std::io::Write;
 use std::process::ExitCode;
 
@@ -21,8 +20,8 @@ use std::process::ExitCode;
 const OWN_ERROR: u8 = 125;
 
 fn main() -> ExitCode {
-    let cli = match cli::Cli::try_parse() {
-        Ok(cli) => cli,
+    let verb = match cli::verb() {
+        Ok(verb) => verb,
         Err(error) => {
             let _ = error.print();
             if forgot_dashes(error.kind()) {
@@ -32,7 +31,7 @@ fn main() -> ExitCode {
             return ExitCode::from(code);
         }
     };
-    let result = match cli.verb {
+    let result = match verb {
         cli::Verb::Run(options) => run::run(&options),
         cli::Verb::Check { manifests } => check::check(&manifests),
         cli::Verb::Doctor { host_calls } => doctor::doctor(host_calls),

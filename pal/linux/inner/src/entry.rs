@@ -170,6 +170,7 @@ core::arch::global_asm!(
 );
 
 unsafe extern "C" {
+    fn bastide_thread_start() -> !;
     static bastide_enter_direct: u8;
     pub(crate) static bastide_enter_syscall: u8;
     pub(crate) static bastide_enter_fault: u8;
@@ -211,6 +212,26 @@ pub(crate) fn block() -> &'static Block {
 pub(crate) unsafe fn frame(block: &Block) -> &'static mut Context {
     // SAFETY: the frame lies at the top of the thread's own stack and only it uses it.
     unsafe { &mut *(block.frame as *mut Context) }
+}
+
+/// Starts the calling thread anew, as one that was made with this block.
+///
+/// # Safety
+/// The block is the thread's own, its frame is filled, and nothing on the thread's stack is needed
+/// any more.
+pub(crate) unsafe fn begin(block: &Block) -> ! {
+    // SAFETY: a new thread finds its registers so; the caller vouches for the rest.
+    unsafe {
+        core::arch::asm!(
+            "mov rbx, rdi",
+            "mov rsp, rsi",
+            "jmp {}",
+            sym bastide_thread_start,
+            in("rdi") block.this,
+            in("rsi") block.frame,
+            options(noreturn),
+        )
+    }
 }
 
 const CANARY: u64 = 0x6261_7374_6964_6521;

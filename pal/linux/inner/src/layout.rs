@@ -96,7 +96,7 @@ pub struct Block {
     pub fault_code: u32,
     pub fault_addr: u64,
     pub fault_bus: u32,
-    /// What a new thread is to do first: 0 application, 1 service.
+    /// What a new thread is to do first: one of the constants of `thread.rs`.
     pub role: u32,
     /// The thread's sleeping place.
     pub park: *const bastide_pal::Park,

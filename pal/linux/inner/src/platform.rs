@@ -157,6 +157,8 @@ impl Platform for LinuxPal {
         let c = control();
         c.status.store(wait_status, Ordering::Relaxed);
         c.done.store(1, Ordering::Release);
+        // The zygote ends at the same time, rather than when the launcher has heard of our end.
+        crate::thread::ring(c);
         end()
     }
 }
@@ -172,7 +174,7 @@ pub(crate) fn log(line: &[u8]) {
     unsafe { host!(__NR_writev, fd, &raw const iov, 1) };
 }
 
-fn end() -> ! {
+pub(crate) fn end() -> ! {
     // SAFETY: this process is not needed any more; the launcher ends the others.
     unsafe { host!(__NR_exit_group, 0) };
     loop {

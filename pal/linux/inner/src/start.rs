@@ -42,8 +42,8 @@ fn boot_bytes() -> &'static [u8] {
     unsafe { core::slice::from_raw_parts(layout::BOOT as *const u8, len) }
 }
 
-/// Brings the kernel up and becomes the zygote. `boot` starts the first program; the error it
-/// returns is told to the user.
+/// Brings the kernel up and becomes the first program. `boot` starts that; the error it returns is
+/// told to the user.
 ///
 /// # Safety
 /// Called once, by the image's entry, in the process that the outer half made, on a stack in the
@@ -83,7 +83,7 @@ pub unsafe fn start(
         crate::platform::fatal("the boot configuration is malformed");
     };
     match boot(&PAL, config) {
-        Ok(()) => thread::zygote(),
+        Ok(()) => thread::begin(),
         Err(status) => bastide_pal::Platform::shutdown(&PAL, status),
     }
 }

@@ -8,7 +8,7 @@ use crate::start::{control, upcalls};
 use crate::{LinuxPal, large, trap, vector};
 use bastide_base::sync::Mutex;
 use bastide_pal::{Context, Error, Park, Result, Spawn, Start, ThreadId, Threads};
-use core::sync::atomic::{AtomicI32, AtomicU32, AtomicUsize, Ordering};
+use core::sync::atomic::{AtomicBool, AtomicI32, AtomicU32, AtomicUsize, Ordering};
 use linux_raw_sys::general as g;
 
 const EAGAIN: Error = Error(11);
@@ -43,7 +43,7 @@ pub(crate) fn take_slot() -> Result<&'static mut Block> {
         b.tid.store(0, Ordering::Relaxed);
         b.direct_entry = entry::direct_entry();
         b.token = 0;
-        b.role = 0;
+        b.role = APPLICATION;
         b.park = core::ptr::null();
         b.set_fs = 0;
         b.new_process = 0;
@@ -61,6 +61,19 @@ fn slot_index(b: &Block) -> usize {
 fn give_slot(b: &Block) {
     USED[slot_index(b)].store(0, Ordering::Release);
 }
+
+/// The kernel comes up, on the thread that then becomes the first program's: a process less to make
+/// and to fill. What else the kernel asks for meanwhile is done by the zygote.
+static BOOTING: AtomicBool = AtomicBool::new(true);
+/// Service threads that the zygote is to start.
+static SERVICES: AtomicU32 = AtomicU32::new(0);
+
+/// [`Block::role`]: runs the application.
+const APPLICATION: u32 = 0;
+/// Runs [`bastide_pal::Kernel::service`].
+const SERVICE: u32 = 1;
+/// The zygote.
+const ZYGOTE: u32 = 2;
 
 const SHARED: u32 = g::CLONE_VM
     | g::CLONE_FS
@@ -126,12 +139,32 @@ pub(crate) extern "C" fn on_start(b: &'static Block) {
             .store((tgid as u64) << 32 | tid as u64, Ordering::Release);
     }
     trap::set_mask(0);
-    if b.role == 1 {
-        upcalls().service();
+    match b.role {
+        SERVICE => upcalls().service(),
+        ZYGOTE => zygote(),
+        _ => {
+            // SAFETY: this thread's frame, not otherwise referenced.
+            let ctx = unsafe { entry::frame(b) };
+            upcalls().start(b.token, ctx);
+        }
     }
-    // SAFETY: this thread's frame, not otherwise referenced.
-    let ctx = unsafe { entry::frame(b) };
-    upcalls().start(b.token, ctx);
+}
+
+/// The kernel is up: makes the zygote, while there is still nothing of the application in this
+/// address space, and becomes the first program's thread.
+pub(crate) fn begin() -> ! {
+    BOOTING.store(false, Ordering::Relaxed);
+    let zygote = take_slot().and_then(|b| {
+        b.role = ZYGOTE;
+        clone(PROCESS, b)
+    });
+    if zygote.is_err() {
+        crate::platform::refuse(
+            "the host allows the enclave no more processes (is there a limit, `ulimit -u`?)",
+        );
+    }
+    // SAFETY: this is the thread of its block, whose frame `spawn` has filled.
+    unsafe { entry::begin(block()) }
 }
 
 /// Makes the host kill this process when the launcher dies.
@@ -171,17 +204,26 @@ fn spawn_fresh(b: &mut Block) -> Result<ThreadId> {
     }
 }
 
-fn ring(c: &Control) {
+/// Has the zygote look at what there is to do.
+pub(crate) fn ring(c: &Control) {
     c.doorbell.fetch_add(1, Ordering::Release);
     crate::park::futex_wake(&c.doorbell, 1);
 }
 
-/// The zygote: the enclave's first host process, which has nothing mapped but the kernel. It makes
-/// processes with empty address spaces and hears the launcher's signals.
-pub(crate) fn zygote() -> ! {
+/// The zygote: a host process that has nothing mapped but the kernel. It makes processes with empty
+/// address spaces, hears the launcher's signals, and has the kernel's own threads.
+fn zygote() -> ! {
     let c = control();
+    for _ in 0..SERVICES.load(Ordering::Relaxed) {
+        if LinuxPal.spawn_service().is_err() {
+            crate::platform::refuse("the host allows the enclave no more threads");
+        }
+    }
     loop {
         let seen = c.doorbell.load(Ordering::Acquire);
+        if c.done.load(Ordering::Acquire) != 0 {
+            crate::platform::end();
+        }
         let slot = FRESH_BLOCK.swap(0, Ordering::AcqRel);
         if slot != 0 && (slot as usize) <= layout::SLOT_COUNT {
             // SAFETY: the requester took the slot and waits for the answer.
@@ -209,7 +251,12 @@ pub(crate) fn zygote() -> ! {
 
 impl Threads for LinuxPal {
     fn spawn(&self, how: Spawn, start: Start) -> Result<ThreadId> {
-        let b = take_slot()?;
+        let becomes = BOOTING.load(Ordering::Relaxed);
+        let b = match becomes {
+            // SAFETY: this thread's own, which nothing refers to.
+            true => unsafe { &mut *(block().this as *mut Block) },
+            false => take_slot()?,
+        };
         b.token = start.token;
         b.park = start.park;
         start.park.thread.store(0, Ordering::Relaxed);
@@ -220,6 +267,7 @@ impl Threads for LinuxPal {
             b.fs_base = base;
         }
         match how {
+            _ if becomes => Ok(ThreadId(b.tid.load(Ordering::Relaxed))),
             Spawn::Shared => clone(SHARED, b),
             Spawn::Copy => clone(PROCESS, b),
             Spawn::Fresh => spawn_fresh(b),
@@ -227,8 +275,12 @@ impl Threads for LinuxPal {
     }
 
     fn spawn_service(&self) -> Result<()> {
+        if BOOTING.load(Ordering::Relaxed) {
+            SERVICES.fetch_add(1, Ordering::Relaxed);
+            return Ok(());
+        }
         let b = take_slot()?;
-        b.role = 1;
+        b.role = SERVICE;
         clone(SHARED, b).map(|_| ())
     }
 

@@ -4,6 +4,7 @@
 use crate::pages::{self, PAGE};
 use crate::sync::Mutex;
 use core::alloc::{GlobalAlloc, Layout};
+use core::ops::Range;
 use core::sync::atomic::{AtomicUsize, Ordering};
 
 const CLASSES: [usize; 16] = [
@@ -34,13 +35,22 @@ pub struct Heap;
 struct Class(Mutex<Blocks>);
 
 struct Blocks {
-    /// The first free one; each begins with the address of the next.
+    /// The first that was given back; each begins with the address of the next.
     free: usize,
+    /// What is left of the last slab, whose memory has not been touched.
+    fresh: Range<usize>,
     used: usize,
 }
 
-static BLOCKS: [Class; CLASSES.len()] =
-    [const { Class(Mutex::new(Blocks { free: 0, used: 0 })) }; CLASSES.len()];
+impl Blocks {
+    const NONE: Blocks = Blocks {
+        free: 0,
+        fresh: 0..0,
+        used: 0,
+    };
+}
+
+static BLOCKS: [Class; CLASSES.len()] = [const { Class(Mutex::new(Blocks::NONE)) }; CLASSES.len()];
 /// Bytes of page blocks.
 static LARGE: AtomicUsize = AtomicUsize::new(0);
 
@@ -83,24 +93,24 @@ unsafe impl GlobalAlloc for Heap {
             return addr as *mut u8;
         };
         let mut blocks = BLOCKS[c].0.lock();
-        if blocks.free == 0 {
+        blocks.used += 1;
+        if blocks.free != 0 {
+            let block = blocks.free;
+            // SAFETY: a block on the free list begins with its link.
+            blocks.free = unsafe { *(block as *const usize) };
+            return block as *mut u8;
+        }
+        let size = CLASSES[c];
+        if blocks.fresh.len() < size {
             let slab = pages::take(SLAB_ORDER);
             if slab == 0 {
+                blocks.used -= 1;
                 return core::ptr::null_mut();
             }
-            let size = CLASSES[c];
-            let count = (PAGE << SLAB_ORDER) / size;
-            for i in (0..count).rev() {
-                let block = slab + i * size;
-                // SAFETY: the block lies in the fresh slab.
-                unsafe { *(block as *mut usize) = blocks.free };
-                blocks.free = block;
-            }
+            blocks.fresh = slab..slab + (PAGE << SLAB_ORDER);
         }
-        let block = blocks.free;
-        // SAFETY: a block on the free list begins with its link.
-        blocks.free = unsafe { *(block as *const usize) };
-        blocks.used += 1;
+        let block = blocks.fresh.start;
+        blocks.fresh.start += size;
         block as *mut u8
     }
 

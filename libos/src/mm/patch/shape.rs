@@ -89,7 +89,7 @@ impl Window {
                 return Some(Shape::Before(5));
             }
         }
-        let tail = self.follow(site, |_| Some(()))?;
+        let tail = self.follow(site, |_, _| Some(()))?;
         Some(Shape::After(tail))
     }
 
@@ -99,23 +99,21 @@ impl Window {
         let mut code = Vec::new();
         let mut starts = Vec::new();
         let mut open = true;
-        let replaced = self.follow(site, |i| {
-            let own = (i.ip() as usize).checked_sub(site + SYSCALL.len())?;
+        let replaced = self.follow(site, |own, step| {
             starts.push((own, code.len()));
-            match i.flow_control() {
-                FlowControl::ConditionalBranch => {
-                    code.extend_from_slice(&[0x0f, 0x80 | condition(i)?]);
+            match step.flow {
+                Flow::Branch(condition, to) => {
+                    code.extend_from_slice(&[0x0f, 0x80 | condition]);
                     let from = place + code.len() + 4;
-                    code.extend_from_slice(&rel32(from, i.near_branch_target() as usize)?);
+                    code.extend_from_slice(&rel32(from, to)?);
                 }
-                FlowControl::UnconditionalBranch => {
-                    let to = i.near_branch_target() as usize;
+                Flow::Jump(to) => {
                     code.extend_from_slice(&jump(place + code.len(), to)?);
                     open = false;
                 }
                 _ => {
-                    code.extend_from_slice(self.after.get(own..own + i.len())?);
-                    open &= i.flow_control() != FlowControl::Return;
+                    code.extend_from_slice(self.after.get(own..own + step.len)?);
+                    open &= step.flow != Flow::Return;
                 }
             }
             Some(())
@@ -128,46 +126,114 @@ impl Window {
         Some(Tail { code, starts })
     }
 
-    /// Goes through the instructions that an *after* shape replaces; their length. `None` if one
-    /// cannot run elsewhere.
+    /// Goes through the instructions that an *after* shape replaces, each with how far behind the
+    /// `syscall` it starts; their length. `None` if one cannot run elsewhere.
     fn follow(
         &self,
         site: usize,
-        mut each: impl FnMut(&Instruction) -> Option<()>,
+        mut each: impl FnMut(usize, &Step) -> Option<()>,
     ) -> Option<usize> {
-        let start = site + SYSCALL.len();
-        let mut decoder = Decoder::with_ip(64, &self.after, start as u64, DecoderOptions::NONE);
         let room = JUMP - SYSCALL.len();
+        let start = site + SYSCALL.len();
+        let step = |at: usize| Some(Step::of(self.after.get(at..)?, start + at));
         let mut end = 0;
         while end < room {
-            let i = decoder.decode();
-            if i.is_invalid() || i.is_ip_rel_memory_operand() {
+            let next = step(end)?;
+            if next.flow == Flow::Bound {
                 return None;
             }
-            end += i.len();
-            let last = match i.flow_control() {
-                FlowControl::Next => false,
-                FlowControl::Return if i.mnemonic() == Mnemonic::Ret => true,
-                FlowControl::UnconditionalBranch if i.op0_kind() == OpKind::NearBranch64 => true,
-                FlowControl::ConditionalBranch => {
-                    condition(&i)?;
-                    false
-                }
-                _ => return None,
-            };
-            each(&i)?;
-            if last {
+            each(end, &next)?;
+            end += next.len;
+            if matches!(next.flow, Flow::Jump(_) | Flow::Return) {
                 // Then only padding may be overwritten.
                 while end < room {
-                    let i = decoder.decode();
-                    if !matches!(i.mnemonic(), Mnemonic::Nop | Mnemonic::Int3) {
-                        return None;
-                    }
-                    end += i.len();
+                    let padding = step(end).filter(|step| step.is_padding)?;
+                    end += padding.len;
                 }
             }
         }
         Some(end)
+    }
+}
+
+/// An instruction, as far as it matters for moving it.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+struct Step {
+    len: usize,
+    flow: Flow,
+    is_padding: bool,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum Flow {
+    Next,
+    /// To the target under a condition, its number in the opcode of a `jcc`.
+    Branch(u8, usize),
+    Jump(usize),
+    Return,
+    /// It cannot run elsewhere, or is none.
+    Bound,
+}
+
+impl Step {
+    /// The instruction that `code` begins with, at address `ip`.
+    fn of(code: &[u8], ip: usize) -> Step {
+        Step::common(code, ip)
+            .filter(|step| step.len <= code.len())
+            .unwrap_or_else(|| Step::decode(code, ip))
+    }
+
+    /// The instructions that nearly all calls of C libraries are followed by. They are known without
+    /// the decoder, which takes longer to set up than many a program runs.
+    fn common(code: &[u8], ip: usize) -> Option<Step> {
+        let next = |len| {
+            Some(Step {
+                len,
+                flow: Flow::Next,
+                is_padding: false,
+            })
+        };
+        match *code {
+            // cmp $imm32, %rax; cmp $imm32, %eax
+            [0x48, 0x3d, ..] => next(6),
+            [0x3d, ..] => next(5),
+            // xor, test and mov between registers
+            [0x48, 0x31 | 0x85 | 0x89, 0xc0..=0xff, ..] => next(3),
+            [0x31 | 0x85 | 0x89, 0xc0..=0xff, ..] => next(2),
+            // lea disp8(%rsp), register
+            [0x48, 0x8d, to, 0x24, ..] if to & 0xc7 == 0x44 => next(5),
+            // jcc rel8
+            [op @ 0x70..=0x7f, distance, ..] => {
+                let to = (ip + 2).wrapping_add_signed(isize::from(distance as i8));
+                next(2).map(|step| Step {
+                    flow: Flow::Branch(op & 15, to),
+                    ..step
+                })
+            }
+            _ => None,
+        }
+    }
+
+    fn decode(code: &[u8], ip: usize) -> Step {
+        let i = Decoder::with_ip(64, code, ip as u64, DecoderOptions::NONE).decode();
+        let target = i.near_branch_target() as usize;
+        let flow = match i.flow_control() {
+            _ if i.is_invalid() || i.is_ip_rel_memory_operand() => Flow::Bound,
+            FlowControl::Next => Flow::Next,
+            FlowControl::Return if i.mnemonic() == Mnemonic::Ret => Flow::Return,
+            FlowControl::UnconditionalBranch if i.op0_kind() == OpKind::NearBranch64 => {
+                Flow::Jump(target)
+            }
+            FlowControl::ConditionalBranch => {
+                condition(&i).map_or(Flow::Bound, |condition| Flow::Branch(condition, target))
+            }
+            _ => Flow::Bound,
+        };
+        Step {
+            len: i.len(),
+            flow,
+            is_padding: matches!(i.mnemonic(), Mnemonic::Nop | Mnemonic::Int3),
+        }
     }
 }
 
@@ -234,6 +300,29 @@ mod tests {
         let tail = w.tail(SITE, 0x50_0000).unwrap().code;
         assert_eq!(tail[..6], cmp);
         assert_eq!(tail[6..], jump(0x50_0006, SITE + 8).unwrap());
+    }
+
+    #[test]
+    fn common_instructions_are_what_the_decoder_says() {
+        let mut known = 0;
+        for first in 0..=255 {
+            for second in 0..=255 {
+                for third in [0, 0x44, 0x45, 0x7c, 0xc0, 0xd2, 0xff] {
+                    for fourth in [0, 0x24, 0x90] {
+                        let code = [first, second, third, fourth, 0x80, 1, 2, 3];
+                        if let Some(step) = Step::common(&code, SITE) {
+                            assert_eq!(step, Step::decode(&code, SITE), "{code:x?}");
+                            known += 1;
+                        }
+                    }
+                }
+            }
+        }
+        assert!(known > 0);
+        // What is cut off is no instruction.
+        for code in [&[0x48, 0x3d, 0, 0][..], &[0x74], &[0x31], &[]] {
+            assert_eq!(Step::of(code, SITE).flow, Flow::Bound, "{code:x?}");
+        }
     }
 
     #[test]

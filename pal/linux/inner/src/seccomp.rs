@@ -15,8 +15,15 @@ struct Insn {
 }
 
 const LOAD: u16 = 0x20;
+const CONSTANT: u16 = 0x00;
 const JEQ: u16 = 0x15;
 const JGE: u16 = 0x35;
+const JSET: u16 = 0x45;
+const AND: u16 = 0x54;
+const SHIFT_LEFT_X: u16 = 0x6c;
+const SHIFT_RIGHT: u16 = 0x74;
+const TO_X: u16 = 0x07;
+const FROM_X: u16 = 0x87;
 const RET: u16 = 0x06;
 const NR: u32 = 0;
 const ARCH: u32 = 4;
@@ -31,26 +38,8 @@ fn insn(code: u16, jt: u8, jf: u8, k: u32) -> Insn {
     Insn { code, jt, jf, k }
 }
 
-/// A binary search over sorted numbers that ends in ALLOW or KILL.
-fn search(numbers: &[u32], out: &mut Vec<Insn>) {
-    if numbers.len() <= 2 {
-        for &n in numbers {
-            out.push(insn(JEQ, 0, 1, n));
-            out.push(insn(RET, 0, 0, ALLOW));
-        }
-        out.push(insn(RET, 0, 0, KILL));
-        return;
-    }
-    let (low, high) = numbers.split_at(numbers.len() / 2);
-    let (mut l, mut h) = (Vec::new(), Vec::new());
-    search(low, &mut l);
-    search(high, &mut h);
-    // Conditional jumps reach 255 instructions; the tables are far smaller.
-    out.push(insn(JGE, l.len() as u8, 0, high[0]));
-    out.extend(l);
-    out.extend(h);
-}
-
+/// A set of calls as words of 32 bits: a short program, since the host translates it to machine code
+/// at every start.
 fn program(start: usize, end: usize) -> Vec<Insn> {
     let mut out = alloc::vec![
         insn(LOAD, 0, 0, ARCH),
@@ -64,10 +53,27 @@ fn program(start: usize, end: usize) -> Vec<Insn> {
         insn(RET, 0, 0, TRAP),
         insn(JGE, 0, 1, end as u32),
         insn(RET, 0, 0, TRAP),
+        // The call's bit to X, then its word to A.
         insn(LOAD, 0, 0, NR),
+        insn(AND, 0, 0, 31),
+        insn(TO_X, 0, 0, 0),
+        insn(CONSTANT, 0, 0, 1),
+        insn(SHIFT_LEFT_X, 0, 0, 0),
+        insn(TO_X, 0, 0, 0),
+        insn(LOAD, 0, 0, NR),
+        insn(SHIFT_RIGHT, 0, 0, 5),
     ];
-    let numbers: Vec<u32> = CALLS.iter().map(|c| c.0).collect();
-    search(&numbers, &mut out);
+    for calls in CALLS.chunk_by(|a, b| a.0 / 32 == b.0 / 32) {
+        let bits = calls.iter().fold(0, |bits, call| bits | 1 << (call.0 % 32));
+        out.extend([
+            insn(JEQ, 0, 4, calls[0].0 / 32),
+            insn(FROM_X, 0, 0, 0),
+            insn(JSET, 0, 1, bits),
+            insn(RET, 0, 0, ALLOW),
+            insn(RET, 0, 0, KILL),
+        ]);
+    }
+    out.push(insn(RET, 0, 0, KILL));
     out
 }
 
@@ -88,7 +94,7 @@ mod tests {
     use super::*;
 
     fn run(p: &[Insn], nr: u32, arch: u32, ip: u64) -> u32 {
-        let (mut acc, mut pc) = (0, 0);
+        let (mut acc, mut x, mut pc) = (0u32, 0u32, 0);
         loop {
             let i = p[pc];
             pc += 1;
@@ -101,9 +107,17 @@ mod tests {
                         _ => (ip >> 32) as u32,
                     }
                 }
+                CONSTANT => acc = i.k,
+                AND => acc &= i.k,
+                SHIFT_LEFT_X => acc <<= x,
+                SHIFT_RIGHT => acc >>= i.k,
+                TO_X => x = acc,
+                FROM_X => acc = x,
+                JSET => pc += usize::from(if acc & i.k != 0 { i.jt } else { i.jf }),
                 JEQ => pc += usize::from(if acc == i.k { i.jt } else { i.jf }),
                 JGE => pc += usize::from(if acc >= i.k { i.jt } else { i.jf }),
-                _ => return i.k,
+                RET => return i.k,
+                code => panic!("instruction {code:#x}"),
             }
         }
     }
@@ -113,7 +127,8 @@ mod tests {
         let (start, end) = (0x2000_0000_1000, 0x2000_0000_1200);
         let p = program(start, end);
         assert!(CALLS.is_sorted_by_key(|c| c.0));
-        for nr in 0..1000 {
+        let beyond = [0x4000_0000, 0x4000_0001, 0x8000_0000, u32::MAX];
+        for nr in (0..5000).chain(beyond) {
             let listed = CALLS.iter().any(|c| c.0 == nr);
             let inside = run(&p, nr, AUDIT_ARCH_X86_64, start as u64 + 0x20);
             assert_eq!(inside, if listed { ALLOW } else { KILL }, "call {nr}");

@@ -36,7 +36,8 @@ const CPU_BITS: u32 = 12;
 fn here() -> Option<u64> {
     static KNOWN: Once<bool> = Once::new();
     let known = KNOWN.get_or_init(|| {
-        __cpuid(0x8000_0000).eax > 0x8000_0000 && __cpuid(0x8000_0001).edx & (1 << 27) != 0
+        // Every x86-64 processor has the leaf: it says there that it is one.
+        __cpuid(0x8000_0001).edx & (1 << 27) != 0
     });
     known.then(|| {
         let mut cpu = 0;

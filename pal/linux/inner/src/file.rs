@@ -29,19 +29,19 @@ const AT_SYMLINK_FOLLOW: u32 = 0x400;
 const AT_REMOVEDIR: u32 = 0x200;
 const AT_EMPTY_PATH: u32 = 0x1000;
 
-type CPath = [u8; 4096];
+const PATH_MAX: usize = 4096;
+
+type CPath = Vec<u8>;
 
 /// The path with its NUL.
 fn cpath(path: &[u8]) -> Result<CPath> {
-    let mut out = [0u8; 4096];
-    if path.len() >= out.len() {
+    if path.len() >= PATH_MAX {
         return Err(ENAMETOOLONG);
     }
     if path.contains(&0) {
         return Err(EINVAL);
     }
-    out[..path.len()].copy_from_slice(path);
-    Ok(out)
+    Ok([path, &[0]].concat())
 }
 
 fn unit(raw: isize) -> Result<()> {

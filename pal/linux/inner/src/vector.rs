@@ -30,17 +30,6 @@ fn features() -> u64 {
         0 => {
             // SAFETY: every x86-64 processor that this backend's checks admit has xsave.
             let f = unsafe { xcr0() } & !LEFT_OUT;
-            let mut size = 576;
-            for i in 2..63 {
-                if f & (1 << i) != 0 {
-                    let r = __cpuid_count(0xd, i);
-                    size = size.max((r.ebx + r.eax) as usize);
-                }
-            }
-            if size > LARGEST {
-                crate::platform::fatal("vector state larger than expected");
-            }
-            SIZE.store(size, Ordering::Relaxed);
             FEATURES.store(f, Ordering::Relaxed);
             f
         }
@@ -50,8 +39,33 @@ fn features() -> u64 {
 
 /// Bytes of the state.
 pub(crate) fn size() -> usize {
-    features();
-    SIZE.load(Ordering::Relaxed)
+    match SIZE.load(Ordering::Relaxed) {
+        0 => {
+            let size = measure(features());
+            if size > LARGEST {
+                crate::platform::fatal("vector state larger than expected");
+            }
+            SIZE.store(size, Ordering::Relaxed);
+            size
+        }
+        size => size,
+    }
+}
+
+/// Where the features' areas end.
+fn measure(features: u64) -> usize {
+    // Each question goes to the hypervisor, if there is one. All of the features that are on need so
+    // much, and only tiles are large.
+    const TILES: u64 = 3 << 17;
+    // SAFETY: as in `features`.
+    if unsafe { xcr0() } & TILES == 0 {
+        return __cpuid_count(0xd, 0).ebx as usize;
+    }
+    (2..63)
+        .filter(|i| features & (1 << i) != 0)
+        .map(|i| __cpuid_count(0xd, i))
+        .map(|area| (area.ebx + area.eax) as usize)
+        .fold(576, usize::max)
 }
 
 core::arch::global_asm!(
@@ -105,15 +119,16 @@ core::arch::global_asm!(
 
 unsafe extern "C" {
     fn bastide_vector_save(ctx: *const Context, area: *mut Area, features: u64);
-    fn bastide_vector_load(ctx: *mut Context, area: *const Area, features: u64);
+    fn bastide_vector_load(ctx: *mut Context, area: *const u8, features: u64);
 }
 
 /// Writes the state to `out`, which holds [`size`] bytes.
 pub(crate) fn save(ctx: &Context, out: &mut [u8]) {
-    let mut area = Area([0; LARGEST]);
-    // SAFETY: the area is aligned and larger than the state; xmm registers are scratch in the C ABI.
-    unsafe { bastide_vector_save(ctx, &mut area, features()) };
     let n = out.len().min(size());
+    let mut area = Area([0; LARGEST]);
+    // SAFETY: the area is aligned and larger than the state, as `size` has seen to; xmm registers are
+    // scratch in the C ABI.
+    unsafe { bastide_vector_save(ctx, &mut area, features()) };
     out[..n].copy_from_slice(&area.0[..n]);
 }
 
@@ -139,19 +154,26 @@ pub(crate) fn restore(ctx: &mut Context, state: &[u8]) -> Result<()> {
     area.0[520..576].fill(0);
     let mxcsr = u32::from_le_bytes(area.0[24..28].try_into().unwrap_or([0; 4])) & MXCSR_MASK;
     area.0[24..28].copy_from_slice(&mxcsr.to_le_bytes());
-    load(ctx, &area);
+    // SAFETY: the header names only enabled features, reserved fields are zero and MXCSR is
+    // masked, so xrstor does not fault; features not named go to their initial state.
+    unsafe { bastide_vector_load(ctx, &raw const area.0 as *const u8, features()) };
     Ok(())
 }
 
+/// A state whose header names no feature: nothing behind the header is read.
+#[repr(C, align(64))]
+struct Initial([u8; 576]);
+
+static INITIAL: Initial = {
+    let mut area = [0; 576];
+    let [low, high, ..] = 0x1f80u32.to_le_bytes();
+    area[24] = low;
+    area[25] = high;
+    Initial(area)
+};
+
 /// The state of a new program.
 pub(crate) fn reset(ctx: &mut Context) {
-    let mut area = Area([0; LARGEST]);
-    area.0[24..28].copy_from_slice(&0x1f80u32.to_le_bytes());
-    load(ctx, &area);
-}
-
-fn load(ctx: &mut Context, area: &Area) {
-    // SAFETY: the header names only enabled features, reserved fields are zero and MXCSR is
-    // masked, so xrstor does not fault; features not named go to their initial state.
-    unsafe { bastide_vector_load(ctx, area, features()) };
+    // SAFETY: as in `restore`.
+    unsafe { bastide_vector_load(ctx, &raw const INITIAL.0 as *const u8, features()) };
 }

@@ -32,7 +32,7 @@ pub fn new() -> Arc<dyn FileSystem> {
         me: me.clone(),
         dev: inode::new_dev(),
         made: time::realtime() as i64,
-        tree: Arc::new(root()),
+        tree: Arc::new(Node::later("", top)),
     })
 }
 
@@ -80,42 +80,40 @@ fn line(name: &'static str, make: fn() -> String) -> Node {
     })
 }
 
-fn root() -> Node {
-    dir(
-        "",
-        vec![
-            dir("block", Vec::new()),
-            dir("bus", vec![dir("cpu", Vec::new()), dir("node", Vec::new())]),
-            dir(
-                "class",
-                vec![
-                    dir("block", Vec::new()),
-                    dir("mem", Vec::new()),
-                    dir("misc", Vec::new()),
-                    dir(
-                        "net",
-                        vec![Node::link("lo", "../../devices/virtual/net/lo")],
-                    ),
-                    dir("tty", Vec::new()),
-                ],
-            ),
-            dir(
-                "dev",
-                vec![dir("block", Vec::new()), dir("char", Vec::new())],
-            ),
-            dir(
-                "devices",
-                vec![
-                    dir("system", vec![cpus(), nodes()]),
-                    dir("virtual", vec![dir("net", vec![loopback()])]),
-                ],
-            ),
-            dir("firmware", Vec::new()),
-            dir("fs", vec![cgroup()]),
-            dir("kernel", vec![mm(), value("uevent_seqnum", "0")]),
-            dir("module", Vec::new()),
-        ],
-    )
+/// What is in the root directory.
+fn top() -> Vec<Node> {
+    vec![
+        dir("block", Vec::new()),
+        dir("bus", vec![dir("cpu", Vec::new()), dir("node", Vec::new())]),
+        dir(
+            "class",
+            vec![
+                dir("block", Vec::new()),
+                dir("mem", Vec::new()),
+                dir("misc", Vec::new()),
+                dir(
+                    "net",
+                    vec![Node::link("lo", "../../devices/virtual/net/lo")],
+                ),
+                dir("tty", Vec::new()),
+            ],
+        ),
+        dir(
+            "dev",
+            vec![dir("block", Vec::new()), dir("char", Vec::new())],
+        ),
+        dir(
+            "devices",
+            vec![
+                dir("system", vec![cpus(), nodes()]),
+                dir("virtual", vec![dir("net", vec![loopback()])]),
+            ],
+        ),
+        dir("firmware", Vec::new()),
+        dir("fs", vec![cgroup()]),
+        dir("kernel", vec![mm(), value("uevent_seqnum", "0")]),
+        dir("module", Vec::new()),
+    ]
 }
 
 fn all() -> String {

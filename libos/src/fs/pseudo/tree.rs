@@ -7,15 +7,22 @@ use alloc::borrow::Cow;
 use alloc::boxed::Box;
 use alloc::sync::Arc;
 use alloc::vec::Vec;
+use bastide_base::sync::Once;
 use core::any::Any;
 
 /// What a node is.
 enum Body {
     Dir(Vec<Arc<Node>>),
+    /// A directory that nobody may ever look into.
+    Later(fn() -> Vec<Node>, Once<Vec<Arc<Node>>>),
     Text(Arc<dyn Content>),
     Link(Cow<'static, str>),
     /// A link with another text for each reader.
     OwnLink(fn(&Task) -> Vec<u8>),
+}
+
+fn shared(nodes: Vec<Node>) -> Vec<Arc<Node>> {
+    nodes.into_iter().map(Arc::new).collect()
 }
 
 /// A name in a tree and what is there.
@@ -32,7 +39,16 @@ impl Node {
         Node {
             name: name.into(),
             mode: 0o555,
-            body: Body::Dir(nodes.into_iter().map(Arc::new).collect()),
+            body: Body::Dir(shared(nodes)),
+        }
+    }
+
+    /// A directory whose entries are made when somebody looks for them.
+    pub fn later(name: &'static str, make: fn() -> Vec<Node>) -> Node {
+        Node {
+            name: Cow::Borrowed(name),
+            mode: 0o555,
+            body: Body::Later(make, Once::new()),
         }
     }
 
@@ -88,7 +104,7 @@ impl Node {
 
     fn kind(&self) -> Kind {
         match &self.body {
-            Body::Dir(_) => Kind::Dir,
+            Body::Dir(_) | Body::Later(..) => Kind::Dir,
             Body::Text(_) => Kind::Regular,
             Body::Link(_) | Body::OwnLink(_) => Kind::Symlink,
         }
@@ -96,7 +112,8 @@ impl Node {
 
     fn nodes(&self) -> &[Arc<Node>] {
         match &self.body {
-            Body::Dir(d) => d,
+            Body::Dir(nodes) => nodes,
+            Body::Later(make, made) => made.get_or_init(|| shared(make())),
             _ => &[],
         }
     }
@@ -173,7 +190,7 @@ impl Inode for TreeInode {
         let kind = self.kind();
         let mut st = self.home.stat(self.ino, kind.bits() | self.node.mode);
         match &self.node.body {
-            Body::Dir(_) => st.nlink = 2 + self.node.counts().1,
+            Body::Dir(_) | Body::Later(..) => st.nlink = 2 + self.node.counts().1,
             Body::Text(_) => st.size = self.home.size,
             Body::Link(text) => st.size = text.len() as u64,
             Body::OwnLink(_) => {}
@@ -222,7 +239,7 @@ impl Inode for TreeInode {
     }
     fn open(self: Arc<Self>, _t: &Task, _flags: u32) -> Result<Arc<dyn FileOps>> {
         match &self.node.body {
-            Body::Dir(_) => Ok(Arc::new(TreeDir(self))),
+            Body::Dir(_) | Body::Later(..) => Ok(Arc::new(TreeDir(self))),
             Body::Text(content) => Ok(TextFile::open(content.clone())),
             Body::Link(_) | Body::OwnLink(_) => Err(Errno::ELOOP),
         }

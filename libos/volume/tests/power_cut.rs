@@ -12,8 +12,6 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 /// Crash points in a usual run.
 const POINTS: u64 = 20_000;
-/// The least unit that a disk writes whole.
-const SECTORS: [usize; 2] = [512, 4096];
 
 /// A state that was made durable: by which events, and what is to be seen of it.
 struct Durable {
@@ -80,16 +78,6 @@ fn work(seed: u64, size: u64, steps: u32, shape: Shape) -> Workload {
     }
 }
 
-/// Applies some sectors of a write.
-fn tear(image: &mut Vec<u8>, offset: u64, data: &[u8], rng: &mut Rng) {
-    let sector = SECTORS[rng.below(2) as usize];
-    for (i, piece) in data.chunks(sector).enumerate() {
-        if rng.one_in(2) {
-            put(image, offset + (i * sector) as u64, piece);
-        }
-    }
-}
-
 /// Opens what a power cut left, and compares.
 fn check(image: Vec<u8>, at: usize, work: &Workload, rng: &mut Rng, what: &str) {
     let last = work.states.partition_point(|s| s.done <= at) - 1;
@@ -124,46 +112,6 @@ fn check(image: Vec<u8>, at: usize, work: &Workload, rng: &mut Rng, what: &str) 
     }
 }
 
-/// Cuts the power at every event, in `variants` ways and as the disk was told.
-fn cut_everywhere(work: &Workload, variants: u32, rng: &mut Rng) -> u64 {
-    let mut points = 0;
-    let mut stable = work.image.clone();
-    let mut waiting: Vec<(u64, &[u8])> = Vec::new();
-    for at in 0..=work.events.len() {
-        let mut all = stable.clone();
-        waiting.iter().for_each(|(o, d)| put(&mut all, *o, d));
-        check(all, at, work, rng, "every write done");
-        points += 1;
-        for _ in 0..if waiting.is_empty() { 0 } else { variants } {
-            let mut some = stable.clone();
-            let mut order: Vec<usize> = (0..waiting.len()).collect();
-            for i in (1..order.len()).rev() {
-                order.swap(i, rng.below(i as u64 + 1) as usize);
-            }
-            for i in order {
-                let (offset, data) = waiting[i];
-                match rng.below(3) {
-                    0 => put(&mut some, offset, data),
-                    1 => tear(&mut some, offset, data, rng),
-                    _ => {}
-                }
-            }
-            check(some, at, work, rng, "some writes done, torn");
-            points += 1;
-        }
-        match work.events.get(at) {
-            Some(Event::Write(offset, data)) => waiting.push((*offset, data)),
-            Some(Event::Flush) => {
-                for (offset, data) in waiting.drain(..) {
-                    put(&mut stable, offset, data);
-                }
-            }
-            None => {}
-        }
-    }
-    points
-}
-
 #[test]
 fn every_power_cut_leaves_a_durable_state() {
     let wanted = std::env::var("BASTIDE_CRASH_POINTS")
@@ -186,7 +134,12 @@ fn every_power_cut_leaves_a_durable_state() {
                     let shape = Shape { write, file, names };
                     let work = work(seed, size, steps, shape);
                     let mut rng = Rng(seed << 20);
-                    points.fetch_add(cut_everywhere(&work, 3, &mut rng), Ordering::Relaxed);
+                    let image = work.image.clone();
+                    let mut see = |image: Vec<u8>, at: usize, rng: &mut Rng, what: &str| {
+                        check(image, at, &work, rng, what);
+                    };
+                    let n = cut_everywhere(image, &work.events, 3, &mut rng, &mut see);
+                    points.fetch_add(n, Ordering::Relaxed);
                 }
             });
         }

@@ -1,5 +1,6 @@
 //! Copying up.
 
+use super::WORK;
 use super::inode::OverlayInode;
 use super::layer::is_private;
 use crate::fs::{Inode, Kind, SetAttr, Stat, Xattr};
@@ -57,6 +58,22 @@ fn copy_contents(from: &Arc<dyn Inode>, to: &Arc<dyn Inode>, size: u64) -> Resul
         size: Some(size),
         ..Default::default()
     })
+}
+
+/// Makes a copy of what is not a regular file; of a directory without what is in it.
+fn make_copy(
+    from: &Arc<dyn Inode>,
+    st: &Stat,
+    dir: &Arc<dyn Inode>,
+    name: &[u8],
+) -> Result<Arc<dyn Inode>> {
+    let new = match from.kind() {
+        Kind::Symlink => dir.symlink(name, &from.read_link()?, st.uid, st.gid)?,
+        _ => dir.create(name, st.mode, st.rdev, st.uid, st.gid)?,
+    };
+    copy_xattrs(from, &new)?;
+    copy_attributes(st, &new)?;
+    Ok(new)
 }
 
 impl OverlayInode {
@@ -132,15 +149,16 @@ impl OverlayInode {
                 new
             }
             _ if !named => return Err(Errno::ENOENT),
-            (None, kind) => {
-                let new = match kind {
-                    Kind::Symlink => above.symlink(&name, &lower.read_link()?, st.uid, st.gid)?,
-                    _ => above.create(&name, st.mode, st.rdev, st.uid, st.gid)?,
-                };
-                copy_xattrs(lower, &new)?;
-                copy_attributes(&st, &new)?;
-                new
-            }
+            (None, _) => match &self.fs.work {
+                None => make_copy(lower, &st, above, &name)?,
+                Some(work) => {
+                    // One that could not be finished is still there.
+                    super::clear(work)?;
+                    let new = make_copy(lower, &st, work, WORK)?;
+                    work.rename(WORK, above, &name, 0)?;
+                    new
+                }
+            },
         };
         // Copying up is no change that anybody should see in the directory's times.
         above.set_attr(&SetAttr {

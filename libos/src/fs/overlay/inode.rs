@@ -244,9 +244,8 @@ impl OverlayInode {
             None => {}
             Some(_) if !directory => dir.unlink(name)?,
             Some(upper) => {
-                let ino = upper.stat()?.ino;
+                self.fs.forget(upper.stat()?.ino);
                 dir.rmdir(name)?;
-                self.fs.forget(ino);
             }
         }
         Ok(())
@@ -397,11 +396,11 @@ impl Inode for OverlayInode {
         if !exchange {
             self.white_out(name)?;
         }
-        from_upper.rename(name, &to_upper, new_name, flags)?;
-        child.moved(&to, new_name);
         if let Some((_, ino)) = replaced.and_then(|old| old.upper.get()) {
             self.fs.forget(*ino);
         }
+        from_upper.rename(name, &to_upper, new_name, flags)?;
+        child.moved(&to, new_name);
         match &old {
             Some(old) if exchange => old.moved(self, name),
             _ => {}

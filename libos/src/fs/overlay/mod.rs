@@ -8,8 +8,9 @@
 //!
 //! In a lower tree whiteouts are what Linux's overlayfs and container tools leave there ([`layer`]).
 //! Of the upper tree they are noted beside the upper tree and not in it, which so contains nothing to hide. They
-//! are noted before the change that needs them, and until then the upper file hides them: an upper
-//! file system that is kept ([`kept`]) is whole whenever the power fails.
+//! are noted before the change that needs them, and until then the upper file hides them. What is
+//! copied up takes its name once it is whole. So an upper file system that is kept ([`kept`]) shows
+//! the state before a change or after it, whenever the power fails.
 //!
 //! As on Linux, files that are open for reading while they are copied up go on reading the lower
 //! file; a lower file with several names is copied for one of them only; and renaming a directory
@@ -22,6 +23,8 @@ mod copy;
 mod dir;
 mod inode;
 mod layer;
+#[cfg(test)]
+mod power_cut;
 #[cfg(test)]
 mod tests;
 
@@ -61,6 +64,9 @@ pub struct Overlay {
     /// Where whiteouts are kept, if the upper file system lives longer than this: for each
     /// directory, by its inode number, one with its whiteouts.
     whiteouts: Option<Arc<dyn Inode>>,
+    /// Where a file is made that takes its name once it is whole, in an upper file system that lives
+    /// longer than this. Used by one at a time, under [`Overlay::change`].
+    work: Option<Arc<dyn Inode>>,
     dev: u64,
     /// Small numbers for the devices that lower files are on.
     lower_devs: Mutex<Vec<u64>>,
@@ -85,17 +91,21 @@ pub fn new(
 }
 
 /// Shows `lower`, with changes in `upper` that are there again the next time: its directory `upper`
-/// has the files, `whiteouts` what was removed. Both are made if need be.
+/// has the files, `whiteouts` what was removed; in `work` is what has no name yet. All are made if need
+/// be.
 pub fn kept(
     lower: Vec<Arc<dyn FileSystem>>,
     upper: Arc<dyn FileSystem>,
 ) -> Result<Arc<dyn FileSystem>> {
     let st = directories(&lower)?;
     let top = upper.root();
+    let work = sub_directory(&top, b"work")?;
+    clear(&work)?;
     let root = match top.lookup(b"upper") {
         Err(Errno::ENOENT) => {
-            let new = top.create(b"upper", st.mode, 0, st.uid, st.gid)?;
+            let new = work.create(WORK, st.mode, 0, st.uid, st.gid)?;
             copy::copy_attributes(&st, &new)?;
+            work.rename(WORK, &top, b"upper", 0)?;
             new
         }
         found => found?,
@@ -105,7 +115,7 @@ pub fn kept(
         return Err(Errno::ENOTDIR);
     }
     let ino = root.stat()?.ino;
-    let overlay = assemble(lower, upper, root, Some(whiteouts));
+    let overlay = assemble(lower, upper, root, Some((whiteouts, work)));
     overlay.load(ino)?;
     Ok(overlay)
 }
@@ -117,6 +127,20 @@ fn directories(lower: &[Arc<dyn FileSystem>]) -> Result<Stat> {
         true => top.stat(),
         false => Err(Errno::ENOTDIR),
     }
+}
+
+/// The name of what is being made in the work directory.
+const WORK: &[u8] = b"new";
+
+/// Removes what was being made when the power failed.
+fn clear(work: &Arc<dyn Inode>) -> Result<()> {
+    for e in work.entries()? {
+        match e.kind == Kind::Dir.dirent() {
+            true => work.rmdir(&e.name)?,
+            false => work.unlink(&e.name)?,
+        }
+    }
+    Ok(())
 }
 
 /// A directory of the overlay's own, made if it is missing.
@@ -131,14 +155,16 @@ fn assemble(
     lower: Vec<Arc<dyn FileSystem>>,
     upper: Arc<dyn FileSystem>,
     upper_root: Arc<dyn Inode>,
-    whiteouts: Option<Arc<dyn Inode>>,
+    own: Option<(Arc<dyn Inode>, Arc<dyn Inode>)>,
 ) -> Arc<Overlay> {
+    let (whiteouts, work) = own.unzip();
     Arc::new_cyclic(|me| Overlay {
         me: me.clone(),
         lower,
         upper,
         upper_root,
         whiteouts,
+        work,
         dev: new_dev(),
         lower_devs: Mutex::default(),
         notes: Mutex::default(),
@@ -221,8 +247,9 @@ impl Overlay {
         Ok(())
     }
 
-    /// An upper directory is gone, and its whiteouts are of no use. What is left of them if this
-    /// fails does no harm, as no other directory gets the number.
+    /// An upper directory is about to go, and its whiteouts are of no use: there is nothing in it, and
+    /// its name has a whiteout if there is anything below it. What is left of them if this fails does
+    /// no harm, as no other directory gets the number.
     fn forget(&self, ino: u64) {
         let Some(all) = &self.whiteouts else {
             return;

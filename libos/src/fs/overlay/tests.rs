@@ -8,7 +8,7 @@ use alloc::sync::Arc;
 use alloc::vec::Vec;
 
 const DIR: u32 = 0o040755;
-const FILE: u32 = 0o100644;
+pub(super) const FILE: u32 = 0o100644;
 
 type Node = Arc<dyn Inode>;
 
@@ -161,23 +161,29 @@ fn extended_attributes_are_copied_up() {
     assert_eq!(lower_a.list_xattr(), Ok([b"user.lower".to_vec()].into()));
 }
 
-/// What a tree holds, by path.
-fn listing(dir: &Node, path: &str, out: &mut Vec<String>) {
+/// What a tree holds, by path, and what `describe` says of each file.
+pub(super) fn listing_with(
+    dir: &Node,
+    path: &str,
+    out: &mut Vec<String>,
+    describe: &dyn Fn(&Node) -> String,
+) {
     for name in names(dir) {
         let f = dir.lookup(&name).unwrap();
         let path = format!("{path}/{}", name.escape_ascii());
+        out.push(format!("{path}{}", describe(&f)));
         if f.kind() == Kind::Dir {
-            listing(&f, &path, out);
-            out.push(path);
-        } else {
-            out.push(format!("{path}={}", text(&f).escape_ascii()));
+            listing_with(&f, &path, out, describe);
         }
     }
 }
 
 fn everything(fs: &Arc<dyn FileSystem>) -> Vec<String> {
     let mut out = Vec::new();
-    listing(&fs.root(), "", &mut out);
+    listing_with(&fs.root(), "", &mut out, &|f| match f.kind() {
+        Kind::Dir => String::new(),
+        _ => format!("={}", text(f).escape_ascii()),
+    });
     out
 }
 
@@ -411,20 +417,11 @@ fn several_lower_trees_show_as_one() {
 
 /// What a tree holds, its whiteouts too.
 fn everything_raw(fs: &Arc<dyn FileSystem>) -> Vec<String> {
-    fn list(dir: &Node, path: &str, out: &mut Vec<String>) {
-        for name in names(dir) {
-            let f = dir.lookup(&name).unwrap();
-            let path = format!("{path}/{}", name.escape_ascii());
-            out.push(format!("{path} {:?} {:?}", f.kind(), f.list_xattr()));
-            match f.kind() {
-                Kind::Dir => list(&f, &path, out),
-                Kind::Regular => out.push(format!("{:?}", text(&f))),
-                _ => {}
-            }
-        }
-    }
     let mut out = Vec::new();
-    list(&fs.root(), "", &mut out);
+    listing_with(&fs.root(), "", &mut out, &|f| {
+        let text = (f.kind() == Kind::Regular).then(|| text(f));
+        format!(" {:?} {:?} {text:?}", f.kind(), f.list_xattr())
+    });
     out
 }
 

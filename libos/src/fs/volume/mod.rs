@@ -90,7 +90,7 @@ pub fn image(file: HostFd, key: &[u8; 32], root_hash: &[u8; 32]) -> Result<Arc<V
 }
 
 /// The file system. What is wrong is logged, for the person who started us.
-fn mounted(opened: bastide_volume::Result<Volume>) -> Result<Arc<VolumeFs>> {
+pub(super) fn mounted(opened: bastide_volume::Result<Volume>) -> Result<Arc<VolumeFs>> {
     let volume = opened.map_err(|e| {
         let line = alloc::format!("bastide: cannot open the volume: {e}\n");
         pal().log(line.as_bytes());

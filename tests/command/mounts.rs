@@ -2,7 +2,7 @@
 //! them.
 
 use crate::{LIMIT, bastide_in, good, refused};
-use bastide_tests::{Outcome, Scratch, run};
+use bastide_tests::{Outcome, Scratch, command, run};
 use std::fs;
 
 fn bastide(scratch: &Scratch, args: &[&str], input: &str) -> Outcome {
@@ -55,6 +55,54 @@ fn a_passphrase_is_the_first_line_of_what_is_no_terminal() {
     let args = ["run", "m.toml", "--", "/data/f", "-"];
     let seen = bastide(&scratch, &args, "correct horse\nthe rest\n");
     assert_eq!(good(&seen), "x\nx\nthe rest\n");
+}
+
+/// What a script has a passphrase in, and nobody else may see.
+#[test]
+fn a_passphrase_in_a_variable_or_a_descriptor() {
+    let scratch = volumes("mounts-scripted");
+    let manifest = |key: &str, env: &str| {
+        let text = format!(
+            "program = \"/bin/sh\"\n[env]\npass = [{env}]\n[[mount]]\ntarget = \"/\"\n\
+             type = \"overlay\"\nsource = \"/\"\n[[mount]]\ntarget = \"/data\"\n\
+             type = \"volume\"\nsource = \"p\"\n{key}\n"
+        );
+        scratch.file("m.toml", text);
+    };
+    let script = "echo x >> /data/f; wc -l < /data/f; cat; env | grep -c horse; \
+                  cat /proc/self/fd/[3-9] 2>/dev/null";
+    let shell = |how: &str| {
+        let mut shell = command("/bin/sh", scratch.path());
+        shell.args(["-c", how, "sh", script]);
+        shell.env("BASTIDE", bastide_tests::bastide());
+        shell.env("PASS", "correct horse");
+        run(shell, "in\n", LIMIT)
+    };
+    let run_it = "exec $BASTIDE run --trace=trace --log debug m.toml -- -c \"$1\"";
+    let seen = |outcome: &Outcome, expected: &str| {
+        assert_eq!(outcome.stdout, expected, "{outcome:?}");
+        let trace = fs::read_to_string(scratch.path().join("trace")).unwrap();
+        assert!(!outcome.stderr.contains("horse") && !trace.contains("correct horse"));
+    };
+    // The program's environment has the variable only if it is named.
+    manifest("passphrase_env = \"PASS\"", "\"*\"");
+    seen(&shell(run_it), "1\nin\n0\n");
+    good(&shell("exec $BASTIDE check m.toml"));
+    manifest("passphrase_env = \"PASS\"", "\"*\", \"PASS\"");
+    assert_eq!(shell(run_it).stdout, "2\nin\n1\n");
+    manifest("passphrase_fd = 5", "");
+    let with_fd = format!("{run_it} 5<< END\ncorrect horse\nmore\nEND\n");
+    seen(&shell(&with_fd), "3\nin\n0\n");
+    good(&shell("exec $BASTIDE check m.toml"));
+    refused(&shell(run_it), &["descriptor 5", "leave it open"]);
+    manifest("passphrase_env = \"NOT_SET\"", "");
+    refused(&shell(run_it), &["NOT_SET is not set"]);
+    refused(
+        &shell("exec $BASTIDE check m.toml"),
+        &["NOT_SET is not set"],
+    );
+    let mount = "exec $BASTIDE run -q --mount volume:p:/data:passphrase_env=PASS -- sh -c \"$1\"";
+    seen(&shell(mount), "4\nin\n0\n");
 }
 
 #[test]

@@ -285,3 +285,67 @@ fn contents_can_be_compressed() {
     good(&scratch, &["export", "packed", "again"]);
     assert_eq!(tree(&scratch.path().join("again")), tree(&dir));
 }
+
+/// `bastide volume` with a passphrase in `PASS`, from a shell that leaves descriptors open.
+fn scripted(scratch: &Scratch, script: &str) -> Outcome {
+    let mut command = command("/bin/sh", scratch.path());
+    command.args(["-c", script]);
+    command.env("BASTIDE", bastide_tests::bastide());
+    command.env("PASS", "correct horse").env("EMPTY", "");
+    run(command, "", LIMIT)
+}
+
+#[test]
+fn passphrases_without_a_terminal() {
+    let scratch = Scratch::new("volume-passphrases");
+    scratch.file("pass", "correct horse\n");
+    scratch.file("both", "correct horse\nanother horse\n");
+    scratch.file("f", "contents\n");
+    let good = |script: &str| crate::good(&scripted(&scratch, script)).to_owned();
+    good("$BASTIDE volume create v --size 1M --passphrase-env PASS");
+    good("$BASTIDE volume put v f / --passphrase-fd 3 3< pass");
+    good("echo correct horse | $BASTIDE volume ls v --passphrase-fd 0");
+    good("$BASTIDE volume ls v --passphrase-fd 9 9<< END\ncorrect horse\nEND\n");
+    // The old one and the new, one after the other.
+    good("$BASTIDE volume rekey v --passphrase-fd 3 --new-passphrase-fd 3 3< both");
+    let wrong = |script: &str, words: &[&str]| {
+        let outcome = scripted(&scratch, script);
+        refused(&outcome, words);
+        assert!(!outcome.stderr.contains("horse"), "{outcome:?}");
+    };
+    let ls = |how: &str| format!("$BASTIDE volume ls v {how}");
+    wrong(&ls("--passphrase-env PASS"), &["does not open this volume"]);
+    wrong(&ls("--passphrase-env NO_SUCH"), &["NO_SUCH is not set"]);
+    wrong(&ls("--passphrase-env EMPTY"), &["EMPTY is empty"]);
+    // By now the volume's own file may be open as descriptor 3.
+    for fd in [3, 4, 700] {
+        let words = [&format!("descriptor {fd}")[..], "Bad file descriptor"];
+        wrong(&ls(&format!("--passphrase-fd {fd}")), &words);
+    }
+    wrong(
+        &ls("--passphrase-fd 3 3> out"),
+        &["descriptor 3", "Bad file"],
+    );
+    wrong(&ls("--passphrase-fd 3 3< /dev/null"), &["no line"]);
+    wrong(
+        &ls("--key-env PASS"),
+        &["opened by a passphrase", "--passphrase-fd"],
+    );
+    for how in [
+        "--passphrase-fd x",
+        "--passphrase-fd -1",
+        "--passphrase-env A --passphrase",
+    ] {
+        let outcome = scripted(&scratch, &ls(how));
+        assert!(!matches!(outcome.ending, Ending::Code(0)), "{outcome:?}");
+    }
+    good(
+        "$BASTIDE volume rekey v --passphrase-fd 3 --new-passphrase-env PASS 3<< END\nanother horse\nEND\n",
+    );
+    assert_eq!(
+        good("$BASTIDE volume cat v /f --passphrase-env PASS"),
+        "contents\n"
+    );
+    good("mkdir d && $BASTIDE volume seal i d --passphrase-env PASS");
+    assert_eq!(good("$BASTIDE volume ls i --passphrase-env PASS"), "");
+}

@@ -3,7 +3,7 @@
 
 use crate::cli::RunOptions;
 use crate::{Failure, host, users, volume};
-use bastide_manifest::{Env, Manifest, Mount, MountKind, Origin, Problem};
+use bastide_manifest::{Env, Manifest, Mount, MountKind, Origin, Problem, VolumeKey};
 use bastide_pal::HostFd;
 use bastide_pal::boot::{BootConfig, Network, Source};
 use rustix::fs::{Access, AtFlags, CWD, FileType, Mode, OFlags};
@@ -33,7 +33,7 @@ pub fn config(manifest: &Manifest, options: &RunOptions) -> Result<BootConfig, F
     Ok(BootConfig {
         program: argv.first().cloned().unwrap_or_default(),
         argv,
-        env: environment(&manifest.env, options)?,
+        env: environment(&manifest.env, &withheld(&manifest.mounts), options)?,
         cwd: manifest.cwd.clone().into(),
         uid,
         gid,
@@ -187,7 +187,17 @@ fn hand_over(fd: OwnedFd) -> HostFd {
     HostFd(fd.into_raw_fd())
 }
 
-fn environment(env: &Env, options: &RunOptions) -> Result<Vec<Vec<u8>>, Failure> {
+/// Variables with a key of what is mounted: a program has them only if they are named for it.
+fn withheld(mounts: &[Mount]) -> Vec<&str> {
+    let keys = mounts.iter().flat_map(|mount| mount.kind.keys());
+    keys.filter_map(VolumeKey::variable).collect()
+}
+
+fn environment(
+    env: &Env,
+    withheld: &[&str],
+    options: &RunOptions,
+) -> Result<Vec<Vec<u8>>, Failure> {
     let mut list: Vec<(Vec<u8>, Vec<u8>)> = Vec::new();
     let mut set = |name: &[u8], value: &[u8]| match list.iter_mut().find(|(known, _)| known == name)
     {
@@ -195,7 +205,8 @@ fn environment(env: &Env, options: &RunOptions) -> Result<Vec<Vec<u8>>, Failure>
         None => list.push((name.to_vec(), value.to_vec())),
     };
     for (name, value) in std::env::vars_os() {
-        if env.passes(&name.to_string_lossy()) {
+        let text = name.to_string_lossy();
+        if env.passes(&text) && (!withheld.contains(&&*text) || env.names(&text)) {
             set(name.as_bytes(), value.as_bytes());
         }
     }

@@ -1,7 +1,7 @@
 //! `--mount`.
 
 use bastide_manifest::{Mount, MountKind, Origin, Problem, VolumeKey};
-use bastide_manifest::{parse_hash, parse_size, parse_target};
+use bastide_manifest::{parse_fd, parse_hash, parse_size, parse_target};
 
 /// Reads `SOURCE:TARGET[:ro|rw|overlay]`, `tmpfs:TARGET[:SIZE]`, `volume:FILE:TARGET[:OPTIONS]` or
 /// `image:FILE:TARGET:OPTIONS`.
@@ -29,7 +29,7 @@ const PLAIN: &str = "write SOURCE:TARGET, SOURCE:TARGET:rw, SOURCE:TARGET:overla
                      /srv/data:/data:rw";
 const SEALED: &str = "write volume:FILE:TARGET or volume:FILE:TARGET:key_file=FILE, or \
                       image:FILE:TARGET:root_hash=HASH; further options, after commas, are \
-                      key_env=NAME, passphrase, anchor=FILE, ro and overlay. A directory of the \
+                      key_env=NAME, passphrase, passphrase_env=NAME, passphrase_fd=N, anchor=FILE, ro and overlay. A directory of the \
                       host with that name is ./volume or ./image";
 
 /// Target, what is there, and whether it is only read.
@@ -78,6 +78,10 @@ fn sealed(image: bool, rest: &str) -> Parsed {
             ("key_file", file) if !file.is_empty() => key.replace(VolumeKey::File(file.into())),
             ("key_env", name) if !name.is_empty() => key.replace(VolumeKey::Env(name.into())),
             ("passphrase", "") => key.replace(VolumeKey::Passphrase),
+            ("passphrase_env", name) if !name.is_empty() => {
+                key.replace(VolumeKey::PassphraseEnv(name.into()))
+            }
+            ("passphrase_fd", fd) => key.replace(VolumeKey::PassphraseFd(parse_fd(fd)?)),
             ("anchor", file) if !image && !file.is_empty() => {
                 anchor = Some(file.into());
                 None
@@ -166,6 +170,13 @@ mod tests {
             volume(VolumeKey::File("/k:1".into()), Some("n"))
         );
         assert!(found.read_only);
+        for (option, key) in [
+            ("passphrase_env=P", VolumeKey::PassphraseEnv("P".into())),
+            ("passphrase_fd=7", VolumeKey::PassphraseFd(7)),
+        ] {
+            let found = mount(&format!("volume:a:b.vol:/data:{option}"));
+            assert_eq!(found.kind, volume(key, None));
+        }
         let hash = "0f".repeat(32);
         let image = |key| MountKind::Image {
             file: "/i".into(),
@@ -189,6 +200,10 @@ mod tests {
             "volume:v:/data:rw",
             "volume:v:/data:key_file=",
             "volume:v:/data:key_file=a,passphrase",
+            "volume:v:/data:passphrase_fd=-1",
+            "volume:v:/data:passphrase_fd=x",
+            "volume:v:/data:passphrase_env=",
+            "volume:v:/data:passphrase_env=A,passphrase_fd=3",
             "volume:v:/data:root_hash=1",
             "image:i:/data",
             "image:i:/data:root_hash=1",

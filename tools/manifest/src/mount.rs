@@ -1,7 +1,7 @@
 //! `[[mount]]`: what is mounted where.
 
 use crate::origin::Origin;
-use crate::reader::{Reader, nearest, string};
+use crate::reader::{Reader, integer, nearest, string};
 use crate::size::size;
 use std::path::{Path, PathBuf};
 use toml::de::DeValue;
@@ -53,6 +53,19 @@ pub enum MountKind {
 }
 
 impl MountKind {
+    /// The keys of the volumes and images in it.
+    pub fn keys(&self) -> Vec<&VolumeKey> {
+        match self {
+            MountKind::Overlay { lower, upper } => {
+                let lower = lower.iter().flat_map(MountKind::keys);
+                lower.chain(upper.keys()).collect()
+            }
+            MountKind::Volume { key, .. } => vec![key],
+            MountKind::Image { key, .. } => key.iter().collect(),
+            _ => Vec::new(),
+        }
+    }
+
     /// A directory of the host below, changes in memory above.
     pub fn over_host(dir: PathBuf) -> MountKind {
         MountKind::Overlay {
@@ -79,6 +92,31 @@ pub enum VolumeKey {
     Env(String),
     /// What a person types, or the first line of standard input.
     Passphrase,
+    /// A passphrase in a variable of the caller's environment.
+    PassphraseEnv(String),
+    /// A passphrase that is the next line of a descriptor the caller left open.
+    PassphraseFd(i32),
+}
+
+impl VolumeKey {
+    /// The variable that holds it.
+    pub fn variable(&self) -> Option<&str> {
+        match self {
+            VolumeKey::Env(name) | VolumeKey::PassphraseEnv(name) => Some(name),
+            VolumeKey::File(_) | VolumeKey::Passphrase | VolumeKey::PassphraseFd(_) => None,
+        }
+    }
+
+    /// It can be had once only, or with somebody's help.
+    pub fn is_asked_for(&self) -> bool {
+        matches!(self, VolumeKey::Passphrase | VolumeKey::PassphraseFd(_))
+    }
+}
+
+/// The number of a descriptor.
+pub fn parse_fd(text: &str) -> Result<i32, String> {
+    let number = text.parse().ok().filter(|fd| *fd >= 0);
+    number.ok_or_else(|| format!("`{text}` is not the number of a descriptor"))
 }
 
 /// The types of mounts, and of what an overlay is made.
@@ -87,13 +125,15 @@ const LOWER: [&str; 3] = ["host", "volume", "image"];
 const UPPER: [&str; 2] = ["tmpfs", "volume"];
 
 /// Keys that not every type of mount has, and those that have them.
-const KEYS: [(&str, &[&str]); 10] = [
+const KEYS: [(&str, &[&str]); 12] = [
     ("source", &["host", "overlay", "volume", "image"]),
     ("size", &["tmpfs"]),
     ("mode", &["tmpfs"]),
     ("key_file", &["volume", "image"]),
     ("key_env", &["volume", "image"]),
     ("passphrase", &["volume", "image"]),
+    ("passphrase_env", &["volume", "image"]),
+    ("passphrase_fd", &["volume", "image"]),
     ("anchor", &["volume"]),
     ("root_hash", &["image"]),
     ("lower", &["overlay"]),
@@ -257,13 +297,13 @@ fn kind(
     Some((kind, at))
 }
 
-const KEY_HELP: &str =
-    "write key_file = \"FILE\" (32 bytes), key_env = \"NAME\", or passphrase = true";
+const KEY_HELP: &str = "write key_file = \"FILE\" (32 bytes), key_env = \"NAME\", passphrase = true, \
+                        passphrase_env = \"NAME\" or passphrase_fd = NUMBER";
 
 /// Some key is named, be it a wrong one.
 fn key_given(given: &[(&str, &[&str], Origin)]) -> bool {
-    let keys = ["key_file", "key_env", "passphrase"];
-    given.iter().any(|(name, ..)| keys.contains(name))
+    let keys = |name: &str| name.starts_with("key_") || name.starts_with("passphrase");
+    given.iter().any(|(name, ..)| keys(name))
 }
 
 /// Where the key is, if one place is named.
@@ -274,10 +314,17 @@ fn key(table: &mut Reader<'_>, base: &Path) -> Option<VolumeKey> {
         DeValue::Boolean(true) => Ok(()),
         _ => Err("`passphrase` is true, or left out".into()),
     });
+    let passphrase_env = table.string("passphrase_env");
+    let passphrase_fd = table.with("passphrase_fd", |value| {
+        let number = integer(value)?;
+        i32::try_from(number).map_err(|_| format!("{number} is not the number of a descriptor"))
+    });
     let mut found = [
         file.map(|(file, at)| (VolumeKey::File(base.join(file)), at)),
         env.map(|(name, at)| (VolumeKey::Env(name), at)),
         passphrase.map(|((), at)| (VolumeKey::Passphrase, at)),
+        passphrase_env.map(|(name, at)| (VolumeKey::PassphraseEnv(name), at)),
+        passphrase_fd.map(|(fd, at)| (VolumeKey::PassphraseFd(fd), at)),
     ]
     .into_iter()
     .flatten();

@@ -48,6 +48,11 @@ impl Env {
             None => name == pass,
         })
     }
+
+    /// Whether it is named, and not only one of many.
+    pub fn names(&self, name: &str) -> bool {
+        self.pass.iter().any(|pass| name == pass)
+    }
 }
 
 impl Manifest {

@@ -127,6 +127,27 @@ fn an_overlay_of_several_trees() {
 }
 
 #[test]
+fn where_keys_may_be() {
+    for (text, key) in [
+        ("key_file = \"k\"", VolumeKey::File("dir/k".into())),
+        ("key_env = \"K\"", VolumeKey::Env("K".into())),
+        ("passphrase = true", VolumeKey::Passphrase),
+        (
+            "passphrase_env = \"P\"",
+            VolumeKey::PassphraseEnv("P".into()),
+        ),
+        ("passphrase_fd = 3", VolumeKey::PassphraseFd(3)),
+    ] {
+        let text = format!(
+            "program = \"a\"\n[[mount]]\ntarget = \"/d\"\ntype = \"volume\"\nsource = \"v\"\n{text}\n"
+        );
+        let manifest = parse(&text).unwrap();
+        let found = manifest.mounts.iter().find(|m| m.target == "/d").unwrap();
+        assert_eq!(found.kind.keys(), [&key]);
+    }
+}
+
+#[test]
 fn an_unknown_key_is_refused_with_a_suggestion() {
     assert_eq!(
         refused("program = \"a\"\n[[mount]]\ntargt = \"/a\"\ntype = \"tmpfs\"\n"),
@@ -192,6 +213,18 @@ fn wrong_values() {
         (
             "[[mount]]\ntarget = \"/a\"\ntype = \"volume\"\nsource = \"b\"\npassphrase = false",
             "`passphrase` is true, or left out",
+        ),
+        (
+            "[[mount]]\ntarget = \"/a\"\ntype = \"volume\"\nsource = \"b\"\npassphrase_fd = -1",
+            "key `mount[0].passphrase_fd`",
+        ),
+        (
+            "[[mount]]\ntarget = \"/a\"\ntype = \"volume\"\nsource = \"b\"\npassphrase_fd = 4294967296",
+            "not the number of a descriptor",
+        ),
+        (
+            "[[mount]]\ntarget = \"/a\"\ntype = \"volume\"\nsource = \"b\"\npassphrase_fd = 3\npassphrase_env = \"A\"",
+            "here are two",
         ),
         (
             "[[mount]]\ntarget = \"/a\"\ntype = \"image\"\nsource = \"b\"",

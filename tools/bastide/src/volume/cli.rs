@@ -166,6 +166,12 @@ pub struct KeyArgs {
     /// Derives the key from a passphrase, asked for or read from standard input
     #[arg(long, group = "key")]
     pub passphrase: bool,
+    /// The same, with the passphrase in this environment variable
+    #[arg(long, value_name = "NAME", group = "key")]
+    pub passphrase_env: Option<String>,
+    /// The same, with the next line of this open descriptor, as in 3< <(pass show volume)
+    #[arg(long, value_name = "N", group = "key", value_parser = bastide_manifest::parse_fd)]
+    pub passphrase_fd: Option<i32>,
 }
 
 /// The key that a volume shall have.
@@ -181,4 +187,10 @@ pub struct NewKey {
     /// Derives the new key from a passphrase, asked for or read from standard input
     #[arg(long)]
     pub new_passphrase: bool,
+    /// The same, with the passphrase in this environment variable
+    #[arg(long, value_name = "NAME")]
+    pub new_passphrase_env: Option<String>,
+    /// The same, with the next line of this open descriptor
+    #[arg(long, value_name = "N", value_parser = bastide_manifest::parse_fd)]
+    pub new_passphrase_fd: Option<i32>,
 }

@@ -5,9 +5,11 @@ use crate::Failure;
 use argon2::{Algorithm, Argon2, Params, Version};
 use bastide_manifest::{VolumeKey, parse_hex};
 use bastide_volume::{Kdf, Key32, PUBLIC};
+use rustix::io::FdFlags;
 use rustix::termios::{LocalModes, OptionalActions, tcgetattr, tcsetattr};
+use std::env::VarError;
 use std::io::{IsTerminal, Write};
-use std::os::fd::AsFd;
+use std::os::fd::{AsFd, BorrowedFd};
 use std::path::{Path, PathBuf};
 use zeroize::Zeroizing;
 
@@ -33,15 +35,27 @@ pub trait KeySource {
 struct File(PathBuf);
 /// An environment variable of 64 hexadecimal digits.
 struct Env(String);
-/// What a person types.
-struct Passphrase;
+/// A passphrase.
+enum Passphrase {
+    /// What a person types.
+    Asked,
+    /// An environment variable.
+    Env(String),
+    /// The next line of a descriptor.
+    Fd(i32),
+}
 /// No secret at all: for images that anybody may read.
 pub struct Public;
 
 impl KeyArgs {
     /// The source that was named, if one was.
     pub fn key(&self) -> Option<Box<dyn KeySource>> {
-        source(&self.key_file, &self.key_env, self.passphrase)
+        let key = (self.key_file.clone().map(VolumeKey::File))
+            .or(self.key_env.clone().map(VolumeKey::Env))
+            .or(self.passphrase_env.clone().map(VolumeKey::PassphraseEnv))
+            .or(self.passphrase_fd.map(VolumeKey::PassphraseFd))
+            .or(self.passphrase.then_some(VolumeKey::Passphrase))?;
+        Some(of_manifest(&key))
     }
 
     /// The source that was named.
@@ -50,15 +64,26 @@ impl KeyArgs {
     }
 }
 
+/// The options that name a source.
+pub const SOURCES: &str = "--key-file FILE, --key-env NAME, --passphrase, --passphrase-env NAME or \
+                           --passphrase-fd N";
+
 /// A key is needed, and none was given.
 pub fn no_key() -> Failure {
-    Failure::new("no key\n  = help: give --key-file FILE, --key-env NAME or --passphrase")
+    Failure::new(format!("no key\n  = help: give {SOURCES}"))
 }
 
 impl NewKey {
     /// The source that was named.
     pub fn key(&self) -> Option<Box<dyn KeySource>> {
-        source(&self.new_key_file, &self.new_key_env, self.new_passphrase)
+        KeyArgs {
+            key_file: self.new_key_file.clone(),
+            key_env: self.new_key_env.clone(),
+            passphrase: self.new_passphrase,
+            passphrase_env: self.new_passphrase_env.clone(),
+            passphrase_fd: self.new_passphrase_fd,
+        }
+        .key()
     }
 }
 
@@ -67,20 +92,9 @@ pub fn of_manifest(key: &VolumeKey) -> Box<dyn KeySource> {
     match key {
         VolumeKey::File(path) => Box::new(File(path.clone())),
         VolumeKey::Env(name) => Box::new(Env(name.clone())),
-        VolumeKey::Passphrase => Box::new(Passphrase),
-    }
-}
-
-fn source(
-    file: &Option<PathBuf>,
-    env: &Option<String>,
-    passphrase: bool,
-) -> Option<Box<dyn KeySource>> {
-    match (file, env) {
-        (Some(path), _) => Some(Box::new(File(path.clone()))),
-        (_, Some(name)) => Some(Box::new(Env(name.clone()))),
-        _ if passphrase => Some(Box::new(Passphrase)),
-        _ => None,
+        VolumeKey::Passphrase => Box::new(Passphrase::Asked),
+        VolumeKey::PassphraseEnv(name) => Box::new(Passphrase::Env(name.clone())),
+        VolumeKey::PassphraseFd(fd) => Box::new(Passphrase::Fd(*fd)),
     }
 }
 
@@ -89,8 +103,8 @@ fn as_it_is(kdf: Kdf) -> Result<(), Failure> {
     match kdf {
         Kdf::Key => Ok(()),
         Kdf::Argon2id { .. } => Err(Failure::new(
-            "this volume is opened by a passphrase\n  = help: give --passphrase (in a manifest, \
-             passphrase = true)",
+            "this volume is opened by a passphrase\n  = help: give --passphrase, --passphrase-env NAME \
+             or --passphrase-fd N (in a manifest, passphrase = true, passphrase_env or passphrase_fd)",
         )),
         Kdf::Public => Err(Failure::new(
             "this image is for anybody to read: it has no key\n  = help: give none",
@@ -140,13 +154,72 @@ impl KeySource for Env {
     fn key(&self, kdf: Kdf, _: &[u8; 32], _: bool) -> Result<Key32, Failure> {
         as_it_is(kdf)?;
         let name = &self.0;
-        let text = std::env::var(name)
-            .map_err(|_| Failure::new(format!("the environment variable {name} is not set")))?;
-        parse_hex(&text).map(Key32::new).ok_or_else(|| {
+        parse_hex(&variable(name)?).map(Key32::new).ok_or_else(|| {
             Failure::new(format!(
                 "the environment variable {name} does not hold 64 hexadecimal digits"
             ))
         })
+    }
+}
+
+/// An environment variable's value. What is wrong with it is said without it.
+fn variable(name: &str) -> Result<Zeroizing<String>, Failure> {
+    let text = std::env::var(name).map_err(|e| {
+        Failure::new(match e {
+            VarError::NotPresent => format!("the environment variable {name} is not set"),
+            VarError::NotUnicode(_) => {
+                format!("the environment variable {name} is not text in UTF-8")
+            }
+        })
+    })?;
+    Ok(Zeroizing::new(text))
+}
+
+/// The next line of a descriptor that was open when we were started.
+fn next_line(fd: i32) -> Result<Zeroizing<String>, Failure> {
+    let failed = |e: rustix::io::Errno| {
+        Failure::new(format!(
+            "cannot read the passphrase from descriptor {fd}: {e}\n  = help: leave it open for \
+             bastide, for example with `{fd}< FILE` or `{fd}< <(pass show volume)`"
+        ))
+    };
+    // SAFETY: nothing here closes a descriptor that it did not open, and the number is not negative;
+    // if there is none, the calls fail.
+    let from = unsafe { BorrowedFd::borrow_raw(fd) };
+    // Those that we opened are closed on exec, and so none of those that we were started with.
+    match rustix::io::fcntl_getfd(from).map_err(failed)? {
+        flags if flags.contains(FdFlags::CLOEXEC) => Err(failed(rustix::io::Errno::BADF)),
+        _ => text(read_line(from).map_err(failed)?),
+    }
+}
+
+fn text(line: Zeroizing<Vec<u8>>) -> Result<Zeroizing<String>, Failure> {
+    match std::str::from_utf8(&line) {
+        Ok(text) => Ok(Zeroizing::new(text.to_owned())),
+        Err(_) => Err(Failure::new("the passphrase is not text in UTF-8")),
+    }
+}
+
+impl Passphrase {
+    /// The passphrase. A person is asked twice for a new one.
+    fn text(&self, new: bool) -> Result<Zeroizing<String>, Failure> {
+        let text = match self {
+            Passphrase::Asked => ask("Passphrase: ")?,
+            Passphrase::Env(name) => variable(name)?,
+            Passphrase::Fd(fd) => next_line(*fd)?,
+        };
+        if text.is_empty() && (new || !matches!(self, Passphrase::Asked)) {
+            return Err(Failure::new(match self {
+                Passphrase::Asked => "the passphrase is empty".into(),
+                Passphrase::Env(name) => format!("the environment variable {name} is empty"),
+                Passphrase::Fd(fd) => format!("descriptor {fd} has no line with a passphrase"),
+            }));
+        }
+        let again = new && matches!(self, Passphrase::Asked) && std::io::stdin().is_terminal();
+        if again && ask("Again: ")? != text {
+            return Err(Failure::new("the two are not the same"));
+        }
+        Ok(text)
     }
 }
 
@@ -169,13 +242,7 @@ impl KeySource for Passphrase {
                 "the volume's header asks for more work than any passphrase needs: it was altered",
             ));
         }
-        let text = ask("Passphrase: ")?;
-        if new && text.is_empty() {
-            return Err(Failure::new("the passphrase is empty"));
-        }
-        if new && std::io::stdin().is_terminal() && ask("Again: ")? != text {
-            return Err(Failure::new("the two are not the same"));
-        }
+        let text = self.text(new)?;
         let mut key = Key32::new([0; 32]);
         let params = Params::new(memory, passes, lanes, Some(32));
         params
@@ -218,11 +285,7 @@ fn ask(prompt: &str) -> Result<Zeroizing<String>, Failure> {
         let _ = tcsetattr(&stdin, OptionalActions::Flush, was);
         let _ = writeln!(std::io::stderr());
     }
-    let line = line.map_err(|e| Failure::new(format!("cannot read the passphrase: {e}")))?;
-    match std::str::from_utf8(&line) {
-        Ok(text) => Ok(Zeroizing::new(text.to_owned())),
-        Err(_) => Err(Failure::new("the passphrase is not text in UTF-8")),
-    }
+    text(line.map_err(|e| Failure::new(format!("cannot read the passphrase: {e}")))?)
 }
 
 /// A line, and not a byte of what follows it: that is the program's.

@@ -104,7 +104,7 @@ fn opens(
     key: Option<&VolumeKey>,
     options: Options,
 ) -> Result<(), Failure> {
-    if key == Some(&VolumeKey::Passphrase) {
+    if key.is_some_and(VolumeKey::is_asked_for) {
         let copies = Header::copies(&*device).map_err(|e| wrong(path.display(), e))?;
         let asks = |h: &Header| matches!(h.kdf, Kdf::Argon2id { .. });
         return match copies.iter().find(|h| !asks(h)) {
@@ -137,7 +137,7 @@ pub fn read_file(kind: &MountKind, inner: &Path) -> Option<Vec<u8>> {
         MountKind::Image { file, key, .. } => (file, key.as_ref()),
         _ => return None,
     };
-    if key == Some(&VolumeKey::Passphrase) {
+    if key.is_some_and(VolumeKey::is_asked_for) {
         return None;
     }
     let device = HostFile(open_file(file, true).ok()?);

@@ -2,7 +2,7 @@
 
 use super::cli::KeyArgs;
 use super::host::{Host, HostFile, to_hex};
-use super::keys::{KeySource, Public};
+use super::keys::{KeySource, Public, SOURCES};
 use super::{import, new_file, progress, wrong};
 use crate::{Failure, say};
 use bastide_volume::image::{self, Draft};
@@ -22,10 +22,9 @@ pub fn seal(
         (Some(source), _) => source,
         (None, true) => Box::new(Public),
         (None, false) => {
-            return Err(Failure::new(
-                "no key\n  = help: give --key-file FILE, --key-env NAME or --passphrase; or \
-                 --public, for an image that anybody may read",
-            ));
+            return Err(Failure::new(format!(
+                "no key\n  = help: give {SOURCES}; or --public, for an image that anybody may read"
+            )));
         }
     };
     let file = new_file(path)?;

@@ -54,7 +54,9 @@ fn program() -> Vec<u8> {
 
 /// A tree of files for the program.
 fn tree(root: &Path) {
-    for dir in ["bin", "ov", "proc", "dev", "sys", "tmp", "dir", "vol"] {
+    for dir in [
+        "bin", "ov", "proc", "dev", "sys", "tmp", "dir", "vol", "img", "sealed",
+    ] {
         fs::create_dir_all(root.join(dir)).unwrap();
     }
     fs::write(root.join("bin/prog"), program()).unwrap();
@@ -66,7 +68,7 @@ fn tree(root: &Path) {
     fs::write(root.join("file"), [b'f'; 10_000]).unwrap();
     fs::write(root.join("dir/inner"), b"inner").unwrap();
     std::os::unix::fs::symlink("file", root.join("sym")).unwrap();
-    sealed::make(&root.join("sealed"));
+    sealed::make(root);
 }
 
 fn keep(f: impl IntoRawFd) -> HostFd {
@@ -129,7 +131,12 @@ fn config(root: &Path) -> BootConfig {
                     }),
                 },
             ),
-            mount("/vol", sealed::source(&root.join("sealed"))),
+            mount("/vol", sealed::volume(root)),
+            mount("/img", sealed::image(root)),
+            mount(
+                "/sealed",
+                sealed::overlay(root, Source::Host { root: open() }),
+            ),
             mount("/proc", Source::Proc),
             mount("/dev", Source::Dev),
             mount("/sys", Source::Sys),
@@ -662,7 +669,7 @@ fn child() {
     let all = app.put(0, bytes(&[u64::MAX]));
     app.call(libc::SYS_rt_sigprocmask, &[0, all, 0, 8]);
     pal.begin();
-    for base in ["/", "/ov/", "/tmp/", "/vol/"] {
+    for base in ["/", "/ov/", "/tmp/", "/vol/", "/img/", "/sealed/"] {
         files(&app, base);
     }
     streams(&app);

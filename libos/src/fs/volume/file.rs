@@ -40,9 +40,10 @@ impl Node {
                     Err(_) if done > 0 => break,
                     Err(e) => return Err(e),
                 }
-                // Up to where there are contents in memory, that may be newer.
-                let next = object
-                    .next_extent(at - at % BLOCK as u64)
+                // Up to where there are contents in memory, that may be newer. Beyond the end there
+                // are none, even if the page is there.
+                let next = (object.next_extent(at - at % BLOCK as u64))
+                    .filter(|next| *next > at)
                     .unwrap_or(u64::MAX);
                 want = want.min(usize::try_from(next - at).unwrap_or(usize::MAX));
             }

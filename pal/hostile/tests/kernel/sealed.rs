@@ -1,9 +1,10 @@
-//! A sealed volume for the kernel under test, with the same files as the other mounts.
+//! Sealed volumes and an image for the kernel under test, with the same files as the other mounts.
 
 use bastide_pal::HostFd;
 use bastide_pal::boot::Source;
+use bastide_volume::image::{Draft, seal};
 use bastide_volume::{
-    Device, DeviceError, Kdf, New, Options, Platform, ROOT, Result, Volume, mode,
+    Device, DeviceError, Image, Kdf, New, Options, Platform, ROOT, Result, Volume, mode,
 };
 use std::fs::File;
 use std::os::fd::IntoRawFd;
@@ -39,7 +40,7 @@ impl Device for Disk {
     }
 }
 
-/// One mount writes the volume here, so its numbers need not be random.
+/// One mount writes each volume here, so its numbers need not be random.
 struct Test;
 
 impl Platform for Test {
@@ -59,11 +60,13 @@ fn open(path: &Path) -> File {
     options.open(path).unwrap()
 }
 
-/// Makes the volume.
-pub fn make(path: &Path) {
-    let disk = Box::new(Disk(open(path)));
-    let options = Options::new(Box::new(Test));
-    let mut v = Volume::create(disk, 1 << 20, &KEY, Kdf::Key, None, options).unwrap();
+/// A new volume, with the same files as the other trees.
+fn create(device: Box<dyn Device>, compress: bool) -> Volume {
+    let options = Options {
+        compress,
+        ..Options::new(Box::new(Test))
+    };
+    let mut v = Volume::create(device, 1 << 20, &KEY, Kdf::Key, None, options).unwrap();
     let new = |mode| New {
         mode,
         ..New::default()
@@ -74,13 +77,56 @@ pub fn make(path: &Path) {
     (v.create_file(dir, b"inner", &new(mode::FILE | 0o644))).unwrap();
     v.symlink(ROOT, b"sym", b"file", &new(0)).unwrap();
     v.commit().unwrap();
+    v
 }
 
-/// What the kernel is told to mount.
-pub fn source(path: &Path) -> Source {
+/// Makes volumes and an image in a directory.
+pub fn make(dir: &Path) {
+    drop(create(Box::new(Disk(open(&dir.join(VOLUME)))), false));
+    drop(create(Box::new(Disk(open(&dir.join(CHANGES)))), true));
+    let file = open(&dir.join(IMAGE));
+    let disk = Disk(file.try_clone().unwrap());
+    let v = create(Box::new(Draft(Disk(file))), true);
+    let (_, len) = seal(v, &disk, &mut |_, _| {}).unwrap();
+    disk.0.set_len(len).unwrap();
+}
+
+const VOLUME: &str = "sealed-volume";
+const CHANGES: &str = "sealed-changes";
+const IMAGE: &str = "sealed-image";
+
+fn descriptor(path: &Path) -> HostFd {
+    HostFd(open(path).into_raw_fd())
+}
+
+/// A volume, with an anchor.
+pub fn volume(dir: &Path) -> Source {
     Source::Volume {
-        file: HostFd(open(path).into_raw_fd()),
+        file: descriptor(&dir.join(VOLUME)),
         key: KEY,
-        anchor: None,
+        anchor: Some(descriptor(&dir.join("anchor"))),
+    }
+}
+
+/// An image whose contents are compressed.
+pub fn image(dir: &Path) -> Source {
+    let path = dir.join(IMAGE);
+    let image = Image::open(Box::new(Disk(open(&path))), None).unwrap();
+    Source::Image {
+        file: descriptor(&path),
+        key: KEY,
+        root_hash: image.root_hash(),
+    }
+}
+
+/// The image over another tree, and changes to both in a volume that compresses.
+pub fn overlay(dir: &Path, below: Source) -> Source {
+    Source::Overlay {
+        lower: vec![image(dir), below],
+        upper: Box::new(Source::Volume {
+            file: descriptor(&dir.join(CHANGES)),
+            key: KEY,
+            anchor: None,
+        }),
     }
 }

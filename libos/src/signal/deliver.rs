@@ -60,25 +60,33 @@ pub fn deliver(t: &Arc<Task>, ctx: &mut Context) {
 
 /// The next signal to act on, and how often the process had been continued when it was taken.
 fn take(t: &Task) -> Option<(SigInfo, u64)> {
-    let (queued, continues) = {
-        let mut p = t.process.signals.state.lock();
-        let mut s = t.signals.state.lock();
-        let wanted = SigSet(u64::MAX) - s.blocked;
-        let q = s.pending.take(wanted).or_else(|| p.pending.take(wanted))?;
-        (q, p.continues)
-    };
-    Some((queued.into_info(), continues))
+    loop {
+        let (queued, continues) = {
+            let mut p = t.process.signals.state.lock();
+            let mut s = t.signals.state.lock();
+            let wanted = SigSet(u64::MAX) - s.blocked;
+            let q = s.pending.take(wanted).or_else(|| p.pending.take(wanted))?;
+            (q, p.continues)
+        };
+        if let Some(info) = queued.into_info() {
+            return Some((info, continues));
+        }
+    }
 }
 
 /// Takes a pending signal of `wanted` for the calling task, blocked or not (sigtimedwait,
 /// signalfd).
 pub(super) fn take_wanted(t: &Task, wanted: SigSet) -> Option<SigInfo> {
-    let queued = {
-        let mut p = t.process.signals.state.lock();
-        let mut s = t.signals.state.lock();
-        s.pending.take(wanted).or_else(|| p.pending.take(wanted))?
-    };
-    Some(queued.into_info())
+    loop {
+        let queued = {
+            let mut p = t.process.signals.state.lock();
+            let mut s = t.signals.state.lock();
+            s.pending.take(wanted).or_else(|| p.pending.take(wanted))?
+        };
+        if let Some(info) = queued.into_info() {
+            return Some(info);
+        }
+    }
 }
 
 /// Decides what an interrupted call returns, `signal(7)` "Interruption of system calls".

@@ -44,8 +44,9 @@ impl Drop for Charge {
 /// The source of a signal that wants to know when it left the queue: a POSIX timer, which counts
 /// what it could not queue meanwhile.
 pub trait Source: Send + Sync {
-    /// The signal is no longer queued; the overrun count since it was.
-    fn dequeued(self: Arc<Self>) -> i32;
+    /// The signal is no longer queued; the overrun count since it was. `None` if it is void: it is
+    /// not delivered then.
+    fn dequeued(self: Arc<Self>) -> Option<i32>;
 }
 
 /// A queued signal.
@@ -65,17 +66,17 @@ impl Queued {
         }
     }
 
-    /// The information to deliver. Call without locks.
-    pub fn into_info(self) -> SigInfo {
+    /// The information to deliver, unless the signal is void. Call without locks.
+    pub fn into_info(self) -> Option<SigInfo> {
         let mut info = self.info;
         drop(self.charge);
         if let Some(source) = self.source {
-            let n = source.dequeued();
+            let n = source.dequeued()?;
             if let super::Fields::Timer { overrun, .. } = &mut info.fields {
                 *overrun = n;
             }
         }
-        info
+        Some(info)
     }
 }
 

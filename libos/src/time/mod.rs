@@ -70,7 +70,7 @@ pub fn realtime() -> u64 {
 /// A new program starts: POSIX timers go, interval timers stay (`execve(2)`).
 pub fn on_exec(p: &Process) {
     let gone = core::mem::take(&mut p.timers.inner.lock().posix);
-    drop(gone);
+    gone.values().for_each(|timer| timer.stop());
 }
 
 /// The process is over: so are its timers.

@@ -27,7 +27,8 @@ enum Target {
 
 struct State {
     alarm: Alarm,
-    /// Its signal waits to be delivered: expiries count as overruns until then.
+    /// Its signal waits to be delivered: expiries count as overruns until then. One that is still
+    /// in the queue when this is not set is of an earlier setting, and void.
     queued: bool,
     /// Overruns of the expiry that was delivered last.
     overrun: i32,
@@ -48,6 +49,13 @@ impl PosixTimer {
     fn weak(self: &Arc<Self>) -> Weak<dyn Fire> {
         let me: Weak<Self> = Arc::downgrade(self);
         me
+    }
+
+    /// It is deleted: it expires no more, and a signal of it that waits is void.
+    pub(super) fn stop(&self) {
+        let mut s = self.state.lock();
+        s.queued = false;
+        s.alarm.set_silently(None, 0);
     }
 
     /// How it stands. One that tells nobody has no other chance to notice that it expired.
@@ -133,16 +141,16 @@ impl PosixTimer {
 }
 
 impl signal::Source for PosixTimer {
-    fn dequeued(self: Arc<Self>) -> i32 {
+    fn dequeued(self: Arc<Self>) -> Option<i32> {
         let mut s = self.state.lock();
         if !s.queued {
-            return 0;
+            return None;
         }
         s.queued = false;
         let n = s.alarm.collect();
         s.overrun = n.saturating_sub(1).min(OVERRUN_MAX) as i32;
         s.alarm.arm(self.weak());
-        s.overrun
+        Some(s.overrun)
     }
 }
 
@@ -298,10 +306,11 @@ pub fn sys_timer_getoverrun(t: &Arc<Task>, id: i32) -> SysResult {
     Ok(find(t, id)?.state.lock().overrun as usize)
 }
 
-/// `timer_delete(2)`.
+/// `timer_delete(2)`. As on Linux since 6.13, a signal of it that was not delivered is not any more.
 pub fn sys_timer_delete(t: &Arc<Task>, id: i32) -> SysResult {
     let gone = t.process.timers.inner.lock().posix.remove(&id);
-    gone.map(|_| 0).ok_or(Errno::EINVAL)
+    gone.ok_or(Errno::EINVAL)?.stop();
+    Ok(0)
 }
 
 #[cfg(test)]
@@ -348,6 +357,45 @@ mod tests {
         assert_eq!(sys_timer_getoverrun(&t, id), Ok((info[2] >> 32) as usize));
         assert_eq!(sys_timer_delete(&t, id), Ok(0));
         assert_eq!(sys_timer_delete(&t, id), Err(Errno::EINVAL));
+    }
+
+    #[test]
+    fn signals_of_an_earlier_setting_and_of_a_deleted_timer_are_void() {
+        super::super::queue::tests::start();
+        let t = task();
+        signal::set_mask(&t, SigSet::of(&[SIGUSR1]));
+        let ev = SigEvent {
+            signo: SIGUSR1,
+            notify: SIGEV_SIGNAL,
+            ..SigEvent::default()
+        };
+        let id = Cell::new(-1);
+        sys_timer_create(&t, CLOCK_MONOTONIC, addr(&ev), addr(&id)).unwrap();
+        let set = SigSet::of(&[SIGUSR1]);
+        let expire = || {
+            let soon = Timespec { sec: 0, nsec: 1 };
+            let spec = Itimerspec {
+                value: soon,
+                ..Itimerspec::default()
+            };
+            sys_timer_settime(&t, id.get(), 0, addr(&spec), UserAddr(0)).unwrap();
+            while !t.process.signals.pending().contains(SIGUSR1) {
+                std::thread::sleep(Duration::from_millis(1));
+            }
+        };
+        let delivered = || {
+            let zero = Timespec::default();
+            signal::sys_rt_sigtimedwait(&t, addr(&set.0), UserAddr(0), addr(&zero), 8)
+        };
+        expire();
+        let never = Itimerspec::default();
+        sys_timer_settime(&t, id.get(), 0, addr(&never), UserAddr(0)).unwrap();
+        assert_eq!(delivered(), Err(Errno::EAGAIN));
+        expire();
+        assert_eq!(delivered(), Ok(SIGUSR1 as usize));
+        expire();
+        sys_timer_delete(&t, id.get()).unwrap();
+        assert_eq!(delivered(), Err(Errno::EAGAIN));
     }
 
     #[test]

@@ -80,16 +80,35 @@ impl Side {
     /// A command that runs `program` here, in `dir`, with an environment that is the same on all
     /// sides.
     pub fn command(&self, program: impl AsRef<Path>, dir: &Path) -> Command {
+        self.command_with(program, dir, true)
+    }
+
+    /// The same, whose loopback is its own where there is a sandbox: nobody outside reaches it.
+    pub fn closed_command(&self, program: impl AsRef<Path>, dir: &Path) -> Command {
+        self.command_with(program, dir, false)
+    }
+
+    fn command_with(&self, program: impl AsRef<Path>, dir: &Path, open: bool) -> Command {
         if matches!(self.kind, Kind::Native | Kind::Gocryptfs) {
             return command(program, dir);
         }
         let mut runner = command(&self.runner, dir);
         match self.kind {
-            Kind::Native | Kind::Gocryptfs | Kind::Bastide => runner.args(["run", "--quiet"]),
+            Kind::Native | Kind::Gocryptfs | Kind::Bastide => {
+                // Where one port is published, the others are for the enclave only.
+                let closed = ["--publish", "1"];
+                let closed = if open { &[][..] } else { &closed };
+                runner.args(["run", "--quiet"]).args(closed)
+            }
             // The host's network, so that a client outside reaches a server inside.
             Kind::Gvisor => runner
                 .arg(format!("--root={}", self.state.display()))
-                .args(["--rootless", "--ignore-cgroups", "--network=host"])
+                .args(["--rootless", "--ignore-cgroups"])
+                .arg(if open {
+                    "--network=host"
+                } else {
+                    "--network=none"
+                })
                 .args(["do", "-quiet", "-cwd"])
                 .arg(dir),
         };

@@ -19,7 +19,7 @@ const SOURCES: [&str; 6] = [
 /// The operations of each family, and what they are meant to reach at most.
 type Family = (&'static str, &'static [(&'static str, Option<f64>)]);
 
-const FAMILIES: [Family; 5] = [
+const FAMILIES: [Family; 6] = [
     (
         "micro/calls",
         &[
@@ -54,6 +54,16 @@ const FAMILIES: [Family; 5] = [
             ("futex-threads-cross-cpu", Some(1.0)),
             ("futex-processes-same-cpu", Some(1.0)),
             ("futex-processes-cross-cpu", Some(1.0)),
+        ],
+    ),
+    // Among processes of one enclave.
+    (
+        "micro/loopback",
+        &[
+            ("tcp-inside-threads-same-cpu", None),
+            ("tcp-inside-threads-cross-cpu", None),
+            ("tcp-inside-processes-same-cpu", None),
+            ("tcp-inside-processes-cross-cpu", None),
         ],
     ),
     (
@@ -136,12 +146,19 @@ fn measure(
     program: &Path,
     names: &[String],
 ) -> Result<Figures, String> {
-    let mut command = side.command(program, context.scratch());
+    let inside = |name: &String| name.contains("-inside-");
+    let mut command = match names.iter().any(inside) {
+        true => side.closed_command(program, context.scratch()),
+        false => side.command(program, context.scratch()),
+    };
     if context.quick {
         command.arg("-q");
     }
-    // The static program's row has a name of its own.
-    let operation = |name: &str| name.trim_start_matches("micro/").replace("-static", "");
+    // Where it is another program, or the loopback another, the row has a name of its own.
+    let operation = |name: &str| {
+        let name = name.trim_start_matches("micro/");
+        name.replace("-static", "").replace("-inside", "")
+    };
     command.args(names.iter().map(|name| operation(name)));
     let (_, said) = run(command, Some(side))?;
     let figure = |name: &String| {

@@ -17,11 +17,28 @@ pub struct Park {
     /// yielding pay: the platform's business too.
     pub waker: AtomicU64,
     pub seat: AtomicU64,
-    pub credit: AtomicI32,
-    pub yields: AtomicI32,
-    pub crowds: AtomicU32,
+    pub spins: Bet,
+    pub yields: Bet,
     /// How sure it is that permits come from other host processes, likewise.
     pub far: AtomicU32,
+}
+
+/// A platform's experience with a way to wait that may or may not be worth it.
+#[derive(Debug, Default)]
+pub struct Bet {
+    /// Above zero: it is tried. Below: it waits for so much more evidence.
+    pub credit: AtomicI32,
+    /// How often it was given up before it was trusted again.
+    pub setbacks: AtomicU32,
+}
+
+impl Bet {
+    const fn new() -> Self {
+        Bet {
+            credit: AtomicI32::new(0),
+            setbacks: AtomicU32::new(0),
+        }
+    }
 }
 
 /// The values of [`Park::state`].
@@ -48,9 +65,8 @@ impl Park {
             thread: AtomicU64::new(0),
             waker: AtomicU64::new(0),
             seat: AtomicU64::new(0),
-            credit: AtomicI32::new(0),
-            yields: AtomicI32::new(0),
-            crowds: AtomicU32::new(0),
+            spins: Bet::new(),
+            yields: Bet::new(),
             far: AtomicU32::new(0),
         }
     }

@@ -105,4 +105,6 @@ pub struct Block {
     pub fs_base: u64,
     /// When and where it last woke a thread that waits for the same CPU; 0 if that is answered.
     pub handed: AtomicU64,
+    /// When and where it last got a permit.
+    pub woke: AtomicU64,
 }

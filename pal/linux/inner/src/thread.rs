@@ -48,6 +48,7 @@ pub(crate) fn take_slot() -> Result<&'static mut Block> {
         b.set_fs = 0;
         b.new_process = 0;
         b.handed.store(0, Ordering::Relaxed);
+        b.woke.store(0, Ordering::Relaxed);
         entry::arm_canary(b);
         return Ok(b);
     }

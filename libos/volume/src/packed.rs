@@ -97,7 +97,7 @@ impl Packer {
     /// The blocks that these fit in and what is to be said of them, if they are fewer.
     pub fn pack(&mut self, blocks: &[&Block]) -> Option<(Packed, &[Block])> {
         self.from.clear();
-        (blocks.iter()).for_each(|block| self.from.extend_from_slice(*block));
+        (blocks.iter()).for_each(|block| self.from.extend_from_slice(block.as_slice()));
         let room = lz4_flex::block::get_maximum_output_size(self.from.len());
         if self.to.len() < room {
             self.to = vec![0; room.next_multiple_of(BLOCK)];

@@ -6,7 +6,7 @@ pub mod forge;
 pub mod hostile;
 pub mod model;
 
-pub use disk::{Disk, Event, Rng, cut_everywhere, put};
+pub use disk::*;
 
 use bastide_volume::{Anchor, Error, Kdf, Mark, Options, Platform, Result, Volume, mode};
 use std::collections::BTreeMap;

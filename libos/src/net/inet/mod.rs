@@ -13,7 +13,7 @@ mod tcp;
 mod tests;
 mod udp;
 
-use super::address::{Address, decode_inet, family};
+use super::address::{Address, decode_inet, family, unmapped};
 use super::socket::{Common, Socket};
 use crate::{Errno, Result, Task};
 use alloc::sync::Arc;
@@ -53,6 +53,19 @@ fn unbound(domain: u32) -> SocketAddr {
         IpAddr::V4(Ipv4Addr::UNSPECIFIED)
     };
     SocketAddr::new(ip, 0)
+}
+
+/// The address that a socket of the enclave's is to be bound to; EACCES for one of the host's that
+/// the manifest does not publish, and for a port that is not the caller's to bind.
+fn place_to_bind(common: &Common, t: &Task, addr: &[u8], udp: bool) -> Result<SocketAddr> {
+    let a = parse(common, addr, true)?;
+    host::may_bind_port(t, a.port())?;
+    let ip = unmapped(a.ip());
+    let own = policy::is_loopback(ip) || policy::is_any(ip);
+    if !own && policy::published(udp, a.port()).is_none() {
+        return Err(policy::refuse_bind(udp, a));
+    }
+    Ok(a)
 }
 
 /// Reads an address for a socket of this family. EINVAL if it is too short, EAFNOSUPPORT for

@@ -1,11 +1,11 @@
 //! TCP sockets of an enclave whose network is not open. Each stays inside (loopback) or turns
 //! outside (the host) when it is connected; one that listens on a published port does both.
 
-use super::host::{HostSocket, may_bind_port};
+use super::host::HostSocket;
 use super::options::{self, Options};
 use super::policy;
 use super::ports::{Held, Ports, Wish};
-use super::{parse, unbound};
+use super::{parse, place_to_bind, unbound};
 use crate::net::address::{Address, family, shown_as, unmapped};
 use crate::net::ioctl::SIOCATMARK;
 use crate::net::scm::Rights;
@@ -252,13 +252,7 @@ impl Socket for Tcp {
     }
 
     fn bind(&self, t: &Task, addr: &[u8]) -> Result<()> {
-        let a = parse(&self.common, addr, true)?;
-        may_bind_port(t, a.port())?;
-        let ip = unmapped(a.ip());
-        let own = policy::is_loopback(ip) || policy::is_any(ip);
-        if !own && policy::published(false, a.port()).is_none() {
-            return Err(policy::refuse_bind(false, a));
-        }
+        let a = place_to_bind(&self.common, t, addr, false)?;
         self.take_port(t, a)?;
         Ok(())
     }

@@ -1,11 +1,11 @@
 //! UDP sockets of an enclave whose network is not open. One socket may talk to others inside and,
 //! as far as the manifest permits, to the outside at the same time.
 
-use super::host::{HostSocket, may_bind_port};
+use super::host::HostSocket;
 use super::options::{self, Options};
 use super::policy;
 use super::ports::{Held, Ports, Wish};
-use super::{parse, unbound};
+use super::{parse, place_to_bind, unbound};
 use crate::net::address::{Address, decode_inet, family, shown_as, unmapped};
 use crate::net::packet::{Packet, Queue, Route};
 use crate::net::payload::{self, Payload};
@@ -303,13 +303,7 @@ impl Socket for Udp {
     }
 
     fn bind(&self, t: &Task, addr: &[u8]) -> Result<()> {
-        let a = parse(&self.common, addr, true)?;
-        may_bind_port(t, a.port())?;
-        let ip = unmapped(a.ip());
-        let own = policy::is_loopback(ip) || policy::is_any(ip);
-        if !own && policy::published(true, a.port()).is_none() {
-            return Err(policy::refuse_bind(true, a));
-        }
+        let a = place_to_bind(&self.common, t, addr, true)?;
         self.take_port(t, a)
     }
 

@@ -3,6 +3,7 @@
 //! a part of them: overwriting some leaves the run where it is until no part of it shows.
 
 use crate::codec::{Reader, Short, Writer};
+use crate::contents::Name;
 use crate::crypto::{Nonce, Ptr, Tag};
 use crate::error::{Error, Result};
 use crate::file::SIZE_MAX;
@@ -10,6 +11,7 @@ use crate::node::{Key, Kind};
 use crate::packed::Packed;
 use crate::volume::Volume;
 use crate::{BLOCK, BLOCKS_MOST};
+use alloc::sync::Arc;
 use alloc::vec::Vec;
 
 /// Blocks in an extent at most.
@@ -99,6 +101,24 @@ impl Extent {
         }
     }
 
+    /// What the blocks of the file from one on are known by.
+    pub fn names_from(&self, from: u64) -> impl Iterator<Item = Name> {
+        (from..self.len()).filter_map(|at| match &self.packed {
+            None => {
+                let ptr = self.ptr(at, self.tags.get(at as usize)?);
+                Some(Name { ptr, part: 0 })
+            }
+            Some(packed) => self.name_packed(u64::from(packed.skip) + at),
+        })
+    }
+
+    /// What a block is known by that is packed here, shown or not.
+    pub fn name_packed(&self, number: u64) -> Option<Name> {
+        let ptr = self.ptr(0, self.tags.first()?);
+        let part = 1 + number;
+        Some(Name { ptr, part })
+    }
+
     /// The part from `from` on, `len` blocks long.
     pub fn part(&self, from: u64, len: u64) -> Extent {
         if let Some(packed) = &self.packed {
@@ -123,7 +143,11 @@ impl Extent {
 impl Volume {
     /// The extent that holds block `at` of a file or, if none does, the first one after it; with
     /// the number of its first block in the file.
-    pub(crate) fn extent_from(&mut self, ino: u64, at: u64) -> Result<Option<(u64, Extent)>> {
+    pub(crate) fn extent_from(&mut self, ino: u64, at: u64) -> Result<Option<(u64, Arc<Extent>)>> {
+        let known = self.tree.memo.extent(ino, at);
+        if known.is_some() {
+            return Ok(known);
+        }
         let key = Key::new(ino, Kind::Extent, at);
         let (first, last) = (
             Key::new(ino, Kind::Extent, 0),
@@ -131,7 +155,7 @@ impl Volume {
         );
         let packs = self.packs();
         let parse = |(key, value): (Key, Vec<u8>)| match Extent::decode(key.at, &value) {
-            Ok(extent) if packs || extent.packed.is_none() => Ok((key.at, extent)),
+            Ok(extent) if packs || extent.packed.is_none() => Ok((key.at, Arc::new(extent))),
             _ => Err(Error::Malformed { block: 0 }),
         };
         if let Some(item) = self.tree.floor(&key)?
@@ -139,6 +163,7 @@ impl Volume {
         {
             let (start, extent) = parse(item)?;
             if at < start + extent.len() {
+                self.tree.memo.set_extent(ino, start, &extent);
                 return Ok(Some((start, extent)));
             }
         }

@@ -1,6 +1,7 @@
 //! Contents of files.
 
 use crate::BLOCK;
+use crate::contents::Name;
 use crate::error::{Error, Result};
 use crate::inode::{Inode, mode};
 use crate::node::{Key, Kind};
@@ -40,7 +41,8 @@ impl Volume {
     pub fn read(&mut self, ino: u64, offset: u64, buf: &mut [u8]) -> Result<usize> {
         let (len, reading) = self.start_read(ino, offset, buf)?;
         if let Some(reading) = reading {
-            reading.finish(buf)?;
+            let opened = reading.finish(buf)?;
+            self.keep(&opened, buf);
         }
         Ok(len)
     }
@@ -101,7 +103,8 @@ impl Volume {
         let last = (offset + buf.len() as u64).div_ceil(B);
         // Up to the next block that waits in memory.
         let until = (self.pages.next_from(ino, at)).map_or(last, |p| p.min(last));
-        let bytes = |blocks: u64| buf.len().min((blocks * B) as usize - skip);
+        let room = buf.len();
+        let bytes = |blocks: u64| room.min((blocks * B) as usize - skip);
         let (start, extent) = match self.extent_from(ino, at)? {
             Some((start, extent)) if start <= at => (start, extent),
             next => {
@@ -111,18 +114,32 @@ impl Volume {
                 return Ok((n, None));
             }
         };
-        let blocks = (until - at).min(extent.len() - (at - start));
-        let part = extent.part(at - start, blocks);
+        let from = at - start;
+        let most = (until - at).min(extent.len() - from) as usize;
+        let mut done = 0;
+        for name in extent.names_from(from).take(most) {
+            let Some(data) = self.contents.get(&name) else {
+                break;
+            };
+            let skip = if done == 0 { skip } else { 0 };
+            let n = (room - done).min(BLOCK - skip);
+            copy(buf, done, data.get(skip..skip + n));
+            done += n;
+        }
+        if done > 0 {
+            return Ok((done, None));
+        }
+        let absent = |name: &Name| !self.contents.has(name);
+        let blocks = (extent.names_from(from).take(most)).take_while(absent);
+        let blocks = blocks.count() as u64;
+        let part = extent.part(from, blocks);
         let len = bytes(blocks);
         let sealed = Sealed {
             at: 0,
             len,
             skip,
-            block: part.block,
-            nonce: part.nonce,
-            tags: part.tags,
-            packed: part.packed,
             key: self.tree.store.ring.key(&part.nonce.salt),
+            extent: part,
         };
         Ok((len, Some(sealed)))
     }
@@ -201,7 +218,8 @@ impl Volume {
         let mut done = 0;
         while let Some(rest) = blocks.get(done..).filter(|r| !r.is_empty()) {
             let at = first + done as u64;
-            done += self.seal_run(ino, at, rest.len() as u64, rest.iter())? as usize;
+            let extent = self.seal_run(ino, at, rest.len() as u64, rest.iter())?;
+            done += extent.len() as usize;
         }
         let last = first + blocks.len() as u64;
         self.drop_pages(ino, first, last);
@@ -251,7 +269,7 @@ impl Volume {
             if at * B < size {
                 let (_, sealed) = self.look_up(ino, at * B, &mut page[..])?;
                 if let Some(sealed) = sealed {
-                    sealed.open_into(&*self.tree.store.device, &mut page[..])?;
+                    sealed.open_into(&*self.tree.store.device, &mut page[..], &mut Vec::new())?;
                 }
             }
             self.put_page(ino, at, page);

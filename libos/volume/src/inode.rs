@@ -126,9 +126,14 @@ pub struct SetAttr {
 impl Volume {
     /// A file's attributes.
     pub fn inode(&mut self, ino: u64) -> Result<Inode> {
+        if let Some(inode) = self.tree.memo.inode(ino) {
+            return Ok(inode);
+        }
         let found = self.tree.get(&Key::new(ino, Kind::Inode, 0))?;
         let bytes = found.ok_or(Error::NotFound)?;
-        Inode::decode(&bytes).map_err(|_| Error::Malformed { block: 0 })
+        let inode = Inode::decode(&bytes).map_err(|_| Error::Malformed { block: 0 })?;
+        self.tree.memo.set_inode(ino, &inode);
+        Ok(inode)
     }
 
     /// A file's attributes as `stat(2)` shows them: with the blocks that are not written yet, and
@@ -144,7 +149,9 @@ impl Volume {
     }
 
     pub(crate) fn put_inode(&mut self, ino: u64, inode: &Inode) -> Result<()> {
-        self.tree.put(Key::new(ino, Kind::Inode, 0), inode.encode())
+        (self.tree).put(Key::new(ino, Kind::Inode, 0), inode.encode())?;
+        self.tree.memo.set_inode(ino, inode);
+        Ok(())
     }
 
     /// Changes attributes. A change of size cuts or extends a regular file.

@@ -4,7 +4,8 @@
 //! The layers, each in its file, from the device up: [`device`], sealing ([`crypto`]), blocks
 //! (`store`), free space (`space`), the copy-on-write tree (`node`, `tree`), transactions (`txn`)
 //! of steps (`step`) with the intent log (`log`), and on these the file system: `inode`, `extent`, `packed`, `pages`,
-//! `file` and `reading`, `dir`, `names`, `xattr`, `orphan`; [`fsck`] checks it all.
+//! `file` and `reading` with what is kept of it (`contents`), `dir`, `names`, `xattr`, `orphan`; [`fsck`] checks it
+//! all.
 #![no_std]
 #![forbid(unsafe_code)]
 
@@ -13,6 +14,7 @@ extern crate alloc;
 extern crate std;
 
 pub mod codec;
+mod contents;
 pub mod crypto;
 pub mod device;
 mod dir;
@@ -24,6 +26,7 @@ mod header;
 pub mod image;
 mod inode;
 mod log;
+mod memo;
 mod names;
 mod node;
 mod ops;
@@ -50,7 +53,7 @@ pub use image::Image;
 pub use inode::{Inode, ROOT, SetAttr, mode};
 pub use names::{New, Rename};
 pub use packed::Packing;
-pub use reading::Reading;
+pub use reading::{Opened, Reading};
 pub use txn::Limits;
 pub use volume::{Options, SIZE_LEAST, SIZE_MOST, Usage, Volume};
 pub use xattr::SetXattr;

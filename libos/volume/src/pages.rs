@@ -98,31 +98,39 @@ impl Volume {
     /// Seals a run of a file's changed blocks, or its beginning: how many.
     fn flush_run(&mut self, ino: u64, first: u64, len: u64) -> Result<u64> {
         let pages = core::mem::take(&mut self.pages);
-        let range = pages.0.range((ino, first)..(ino, first + len));
-        let done = self.seal_run(ino, first, len, range.map(|(_, page)| &**page));
+        let run = || {
+            let range = pages.0.range((ino, first)..(ino, first + len));
+            range.map(|(_, page)| &**page)
+        };
+        let sealed = self.seal_run(ino, first, len, run());
+        if let Ok(extent) = &sealed {
+            (extent.names_from(0).zip(run()))
+                .for_each(|(name, data)| self.contents.keep(name, data));
+        }
         self.pages = pages;
-        done
+        Ok(sealed?.len())
     }
 
-    /// Seals `len` blocks of a file from `first` on, or the first of them: how many. Part of a step.
+    /// Seals `len` blocks of a file from `first` on, or the first of them: where they are. Part of a
+    /// step.
     pub(crate) fn seal_run<'a>(
         &mut self,
         ino: u64,
         first: u64,
         len: u64,
         blocks: impl Iterator<Item = &'a [u8; BLOCK]>,
-    ) -> Result<u64> {
+    ) -> Result<Extent> {
         if self.packs() {
             let blocks: Vec<_> = blocks.take(len as usize).collect();
             let plain = match self.seal_packed(first, &blocks)? {
-                Sealing::Packed(extent) => return self.map(ino, first, &extent),
+                Sealing::Packed(extent) => return self.map(ino, first, extent),
                 Sealing::Plain(n) => blocks.into_iter().take(n),
             };
             let extent = self.seal_plain(plain.len() as u64, plain)?;
-            return self.map(ino, first, &extent);
+            return self.map(ino, first, extent);
         }
         let extent = self.seal_plain(len, blocks)?;
-        self.map(ino, first, &extent)
+        self.map(ino, first, extent)
     }
 
     /// Seals so many blocks as they are, or the first of them.
@@ -167,8 +175,8 @@ impl Volume {
         Ok(Sealing::Plain(plain))
     }
 
-    /// Puts an extent into a file instead of what is there: how many blocks of the file it has.
-    fn map(&mut self, ino: u64, first: u64, extent: &Extent) -> Result<u64> {
+    /// Puts an extent into a file instead of what is there.
+    fn map(&mut self, ino: u64, first: u64, extent: Extent) -> Result<Extent> {
         let mut inode = self.inode(ino)?;
         let len = extent.len();
         let (freed, _) = self.unmap(ino, first, first + len, usize::MAX)?;
@@ -176,6 +184,6 @@ impl Volume {
         let key = Key::new(ino, Kind::Extent, first);
         self.tree.put(key, extent.encode())?;
         self.put_inode(ino, &inode)?;
-        Ok(len)
+        Ok(extent)
     }
 }

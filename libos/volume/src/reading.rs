@@ -1,12 +1,16 @@
 //! Reading contents in two parts: where they are is looked up in the volume, and the blocks are read
-//! and opened without it, so that others can use the volume meanwhile.
+//! and opened without it, so that others can use the volume meanwhile. Then they may be kept.
 
 use crate::BLOCK;
-use crate::crypto::{self, AesGcm, Nonce, Purpose, Tag};
+use crate::contents::Name;
+use crate::crypto::{self, AesGcm, Block, Purpose};
 use crate::device::Device;
 use crate::error::{Error, Result};
+use crate::extent::Extent;
 use crate::packed::Packed;
 use crate::space::Pin;
+use crate::volume::Volume;
+use alloc::boxed::Box;
 use alloc::sync::Arc;
 use alloc::vec;
 use alloc::vec::Vec;
@@ -18,12 +22,8 @@ pub(crate) struct Sealed {
     pub at: usize,
     pub len: usize,
     pub skip: usize,
-    pub block: u64,
-    /// The first block's; the others follow.
-    pub nonce: Nonce,
-    pub tags: Vec<Tag>,
-    /// The blocks are to be unpacked, and `skip` is in what comes out of them.
-    pub packed: Option<Packed>,
+    /// The blocks; if they are to be unpacked, `skip` is in what comes out of them.
+    pub extent: Extent,
     pub key: Arc<AesGcm>,
 }
 
@@ -34,27 +34,62 @@ pub struct Reading {
     pub(crate) _pin: Pin,
 }
 
+/// Blocks of which not all was asked for.
+type Split = Vec<(Name, Box<Block>)>;
+
+/// What a read opened: it may be kept ([`Volume::keep`]).
+pub struct Opened {
+    parts: Vec<Sealed>,
+    split: Split,
+}
+
 impl Reading {
     /// Reads and opens what was not in memory, into the buffer that the read began with. After an
     /// error nothing sealed is left in it.
-    pub fn finish(self, buf: &mut [u8]) -> Result<()> {
+    pub fn finish(self, buf: &mut [u8]) -> Result<Opened> {
+        let mut split = Vec::new();
         for part in &self.parts {
             let end = part.at + part.len;
             let out = buf.get_mut(part.at..end).unwrap_or_default();
-            if let Err(e) = part.open_into(&*self.device, out) {
+            if let Err(e) = part.open_into(&*self.device, out, &mut split) {
                 buf.fill(0);
                 return Err(e);
             }
         }
-        Ok(())
+        let parts = self.parts;
+        Ok(Opened { parts, split })
+    }
+}
+
+impl Volume {
+    /// Keeps what a read opened into a buffer, for those who read it again.
+    pub fn keep(&mut self, opened: &Opened, buf: &[u8]) {
+        for part in &opened.parts {
+            let skipped = usize::from(part.skip > 0);
+            let start = part.at + (skipped * BLOCK).saturating_sub(part.skip);
+            let whole = buf.get(start..part.at + part.len).unwrap_or_default();
+            let (blocks, _) = whole.as_chunks();
+            for (name, data) in part.extent.names_from(skipped as u64).zip(blocks) {
+                self.contents.keep(name, data);
+            }
+        }
+        for (name, data) in &opened.split {
+            self.contents.keep(*name, data);
+        }
     }
 }
 
 impl Sealed {
-    /// Whole blocks are opened in place; the first and the last may need a place of their own.
-    pub(crate) fn open_into(&self, device: &dyn Device, out: &mut [u8]) -> Result<()> {
-        if let Some(packed) = &self.packed {
-            return self.unpack_into(device, packed, out);
+    /// Whole blocks are opened in place; the first and the last may need a place of their own, and
+    /// are handed over in it.
+    pub(crate) fn open_into(
+        &self,
+        device: &dyn Device,
+        out: &mut [u8],
+        split: &mut Split,
+    ) -> Result<()> {
+        if let Some(packed) = &self.extent.packed {
+            return self.unpack_into(device, packed, out, split);
         }
         let (mut done, mut next) = (0, 0);
         while let Some(rest) = out.get_mut(done..).filter(|r| !r.is_empty()) {
@@ -66,13 +101,19 @@ impl Sealed {
                 next += whole / BLOCK;
                 done += whole;
             } else {
-                let mut block = [0; BLOCK];
-                self.open(device, next, &mut block)?;
+                let mut block = Box::new([0; BLOCK]);
+                self.open(device, next, &mut *block)?;
                 let from = block.get(skip..).unwrap_or_default();
                 let n = from.len().min(rest.len());
                 for (to, from) in rest.iter_mut().zip(from) {
                     *to = *from;
                 }
+                split.extend(
+                    self.extent
+                        .names_from(next as u64)
+                        .next()
+                        .map(|name| (name, block)),
+                );
                 next += 1;
                 done += n;
             }
@@ -81,40 +122,48 @@ impl Sealed {
     }
 
     /// All blocks are opened, and the part of what comes out of them is taken that was asked for.
-    fn unpack_into(&self, device: &dyn Device, packed: &Packed, out: &mut [u8]) -> Result<()> {
-        let mut stored = vec![0; self.tags.len() * BLOCK];
+    fn unpack_into(
+        &self,
+        device: &dyn Device,
+        packed: &Packed,
+        out: &mut [u8],
+        split: &mut Split,
+    ) -> Result<()> {
+        let block = self.extent.block;
+        let mut stored = vec![0; self.extent.tags.len() * BLOCK];
         self.open(device, 0, &mut stored)?;
         let whole = packed.unpacked();
         let from = usize::from(packed.skip) * BLOCK + self.skip;
         if from == 0
             && let Some(out) = out.get_mut(..whole)
         {
-            return packed.unpack(self.block, &stored, out);
+            return packed.unpack(block, &stored, out);
         }
         let mut all = vec![0; whole];
-        packed.unpack(self.block, &stored, &mut all)?;
+        packed.unpack(block, &stored, &mut all)?;
         for (to, from) in out.iter_mut().zip(all.iter().skip(from)) {
             *to = *from;
+        }
+        // Whoever wants one of them wants the others soon.
+        for (number, block) in (0..).zip(all.as_chunks().0) {
+            let name = self.extent.name_packed(number);
+            split.extend(name.map(|name| (name, Box::new(*block))));
         }
         Ok(())
     }
 
     /// Opens blocks from number `first` on, as many as fit.
     fn open(&self, device: &dyn Device, first: usize, out: &mut [u8]) -> Result<()> {
-        let start = self.block + first as u64;
+        let start = self.extent.block + first as u64;
         let damaged = |block| Error::Damaged { block };
         let offset = start.checked_mul(BLOCK as u64);
         device.read_at(offset.ok_or(damaged(start))?, out)?;
         for (i, data) in (first..).zip(out.chunks_mut(BLOCK)) {
-            let block = self.block + i as u64;
-            let tag = self.tags.get(i).ok_or(damaged(block))?;
-            let nonce = Nonce {
-                counter: self.nonce.counter.wrapping_add(i as u64),
-                ..self.nonce
-            };
-            let place = block.to_le_bytes();
-            if !crypto::open(&self.key, Purpose::Data, &place, &nonce, tag, data) {
-                return Err(damaged(block));
+            let tag = self.extent.tags.get(i).ok_or(damaged(start))?;
+            let ptr = self.extent.ptr(i as u64, tag);
+            let place = ptr.block.to_le_bytes();
+            if !crypto::open(&self.key, Purpose::Data, &place, &ptr.nonce, tag, data) {
+                return Err(damaged(ptr.block));
             }
         }
         Ok(())

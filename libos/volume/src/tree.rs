@@ -5,6 +5,7 @@
 
 use crate::crypto::{Ptr, Purpose};
 use crate::error::{Error, Result};
+use crate::memo::Memo;
 use crate::node::{Frame, HEAD, HEIGHT_MAX, ITEM, Key, Node, VALUE_MAX, child};
 use crate::space::Space;
 use crate::store::Store;
@@ -27,6 +28,7 @@ struct Changed {
 pub struct Tree {
     pub store: Store,
     pub space: Space,
+    pub memo: Memo,
     root: Ptr,
     changed: BTreeMap<u64, Changed>,
     next: u64,
@@ -49,6 +51,7 @@ impl Tree {
         Tree {
             store,
             space,
+            memo: Memo::default(),
             root,
             changed: BTreeMap::new(),
             next: 0,
@@ -253,6 +256,7 @@ impl Tree {
         if value.len() > VALUE_MAX {
             return Err(Error::TooBig);
         }
+        self.memo.forget(key.ino);
         let (way, leaf) = self.way(&key)?;
         let Node::Leaf(items) = self.edit(leaf)? else {
             return Err(Error::Stopped);
@@ -300,6 +304,7 @@ impl Tree {
         if self.get(key)?.is_none() {
             return Ok(false);
         }
+        self.memo.forget(key.ino);
         let (way, leaf) = self.way(key)?;
         let Node::Leaf(items) = self.edit(leaf)? else {
             return Err(Error::Stopped);

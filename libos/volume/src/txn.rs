@@ -19,6 +19,8 @@ pub struct Limits {
     pub pages: usize,
     /// Changed nodes that wait before a commit is made unasked.
     pub changed: usize,
+    /// Blocks of contents that are kept after reading and writing.
+    pub contents: usize,
 }
 
 impl Default for Limits {
@@ -27,6 +29,7 @@ impl Default for Limits {
             nodes: 4096,
             pages: 2048,
             changed: 4096,
+            contents: 0,
         }
     }
 }

@@ -1,5 +1,6 @@
 //! A volume that is open.
 
+use crate::contents::Contents;
 use crate::crypto::{KeyRing, Purpose, Tag};
 use crate::device::{Anchor, Device, Mark, Platform};
 use crate::error::{Error, Result};
@@ -69,6 +70,7 @@ pub struct Usage {
 pub struct Volume {
     pub(crate) tree: Tree,
     pub(crate) pages: Pages,
+    pub(crate) contents: Contents,
     pub(crate) delta: Delta,
     pub(crate) step: Step,
     pub(crate) log: Log,
@@ -205,6 +207,7 @@ impl Volume {
             log: Log::new(root.log, root.log_len, tag),
             tree,
             pages: Pages::default(),
+            contents: Contents::new(options.limits.contents),
             delta: Delta::default(),
             step: Step::default(),
             root,
@@ -310,6 +313,8 @@ impl Volume {
     /// Forgets what was read and can be read again.
     pub fn drop_cache(&mut self) {
         self.tree.store.drop_cache();
+        self.tree.memo.clear();
+        self.contents.clear();
     }
 
     /// Tells the anchor what is durable now.

@@ -54,7 +54,8 @@ fn what_was_there(compress: bool) {
         if under_way.len() > 2 {
             let at = rng.below(under_way.len() as u64) as usize;
             let (byte, mut buf, n, reading) = under_way.remove(at);
-            reading.finish(&mut buf).unwrap();
+            let opened = reading.finish(&mut buf).unwrap();
+            v.keep(&opened, &buf);
             // A write that found no room may have changed the beginning only.
             assert_eq!(buf[0], byte, "version {version}");
             assert!(n > 0 && buf[n..].iter().all(|b| *b == 0));
@@ -107,7 +108,8 @@ fn many_read(compress: bool, writes: u32) {
                     let (n, reading) = locked.start_read(ino, 0, &mut buf).unwrap();
                     drop(locked);
                     if let Some(reading) = reading {
-                        reading.finish(&mut buf).unwrap();
+                        let opened = reading.finish(&mut buf).unwrap();
+                        v.lock().unwrap().keep(&opened, &buf);
                     }
                     assert_eq!(n, buf.len());
                     // One write changes all of the file.

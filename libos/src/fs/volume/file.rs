@@ -1,6 +1,6 @@
 //! Open files and directories of a volume.
 
-use super::Node;
+use super::{BOUNCE, Node, errno};
 use crate::fs::atime::{self, now};
 use crate::fs::file::O_APPEND;
 use crate::fs::{Dirent, File, FileOps, Inode, Mappable, SetAttr, Stat};
@@ -24,6 +24,13 @@ impl Node {
     /// Reads contents: from memory if they are there. No lock is held while they are copied to the
     /// application.
     pub(super) fn read_to(&self, offset: u64, dst: &mut IoDst<'_>) -> Result<usize> {
+        self.ahead.lock().begin(offset);
+        let done = self.read_pieces(offset, dst)?;
+        self.ahead.lock().end(offset + done as u64);
+        Ok(done)
+    }
+
+    fn read_pieces(&self, offset: u64, dst: &mut IoDst<'_>) -> Result<usize> {
         let object = self.object.lock().clone();
         let mut done = 0;
         let mut buf = self.core.buffer(dst.left());
@@ -48,7 +55,7 @@ impl Node {
                 want = want.min(usize::try_from(next - at).unwrap_or(usize::MAX));
             }
             let part = buf.get_mut(..want).unwrap_or_default();
-            let step = (self.core.read(self.ino, at, part))
+            let step = (self.fetch(at, part))
                 .and_then(|n| Ok((n, dst.put(part.get(..n).unwrap_or_default())?)));
             match step {
                 Ok((_, put)) if put < want => return Ok(done + put),
@@ -58,6 +65,37 @@ impl Node {
             }
         }
         Ok(done)
+    }
+
+    /// Reads a piece of contents. If it is not in memory, what is likely to be wanted next comes
+    /// with it.
+    fn fetch(&self, at: u64, part: &mut [u8]) -> Result<usize> {
+        let (n, reading) = self.core.with(|v| v.start_read(self.ino, at, part))?;
+        let Some(reading) = reading else {
+            return Ok(n);
+        };
+        let (run, window) = {
+            let mut ahead = self.ahead.lock();
+            (ahead.run(at), ahead.miss(at))
+        };
+        if window > part.len() {
+            let mut more = self.core.buffer(window);
+            let more = more.get_mut(..window).unwrap_or_default();
+            // What is wrong beyond what was asked for is not this reader's business.
+            if let Ok(all) = self.core.read_and_keep(self.ino, at, more) {
+                let n = all.min(part.len());
+                if let (Some(to), Some(from)) = (part.get_mut(..n), more.get(..n)) {
+                    to.copy_from_slice(from);
+                }
+                return Ok(n);
+            }
+        }
+        // What is read in order and in large pieces is kept as long as it leaves room for others.
+        match part.len() >= BOUNCE && run > self.core.cache / 4 {
+            true => drop(reading.finish(part).map_err(errno)?),
+            false => self.core.finish_and_keep(reading, part)?,
+        }
+        Ok(n)
     }
 
     /// Writes one piece, at an offset or at the end: where, and how much.

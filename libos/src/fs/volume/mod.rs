@@ -8,6 +8,7 @@
 //!
 //! Lock order: the files in use, an address space, a file's object, the volume.
 
+mod ahead;
 mod device;
 mod file;
 mod node;
@@ -27,7 +28,7 @@ use alloc::vec;
 use alloc::vec::Vec;
 use bastide_base::sync::{Mutex, Once};
 use bastide_pal::HostFd;
-use bastide_volume::{BLOCK, DeviceError, Error, Image, Options, ROOT, Volume};
+use bastide_volume::{BLOCK, DeviceError, Error, Image, Limits, Options, ROOT, Reading, Volume};
 use core::sync::atomic::{AtomicBool, Ordering};
 use device::{AnchorFile, Enclave, HostFile};
 
@@ -36,9 +37,9 @@ const INTERVAL: u64 = 5_000_000_000;
 /// Most bytes that pass through kernel memory at once, and buffers of that size that are kept.
 const BOUNCE: usize = 256 << 10;
 const BUFFERS: usize = 4;
-/// Pages of mapped files that are kept in memory: 64 MiB. Those that several processes map, or one
-/// privately, are not given up while they are.
-const MAPPED: u64 = (64 << 20) / BLOCK as u64;
+/// Bytes of contents that are kept in memory. Pages that several processes map, or one privately,
+/// are not given up while they are.
+const CACHE: u64 = 64 << 20;
 /// `f_type` of `statfs(2)`: a number that no file system of Linux has, "BAST".
 const MAGIC: u64 = 0x4241_5354;
 
@@ -52,7 +53,8 @@ pub(super) struct Core {
     nodes: Mutex<BTreeMap<u64, Weak<Node>>>,
     /// Memory of that size is costly to come by, and so is kept.
     buffers: Mutex<Vec<Vec<u8>>>,
-    /// Pages of files that are mapped.
+    /// Bytes of contents that are kept in memory, and the pages of them that are for mappings.
+    cache: u64,
     mapped: Arc<Budget>,
     /// A commit is due soon.
     armed: AtomicBool,
@@ -73,6 +75,7 @@ pub fn new(
 ) -> Result<Arc<VolumeFs>> {
     let options = Options {
         read_only,
+        limits: limits(),
         anchor: anchor.map(|fd| Box::new(AnchorFile(HostFile(HostHandle(fd)))) as _),
         ..Options::new(Box::new(Enclave))
     };
@@ -83,10 +86,20 @@ pub fn new(
 /// Opens the image in a host file, if it is the one that the root hash stands for.
 pub fn image(file: HostFd, key: &[u8; 32], root_hash: &[u8; 32]) -> Result<Arc<VolumeFs>> {
     let device = Box::new(HostFile(HostHandle(file)));
-    let options = Options::new(Box::new(Enclave));
+    let options = Options {
+        limits: limits(),
+        ..Options::new(Box::new(Enclave))
+    };
     let volume = Image::open(device, Some(root_hash))
         .and_then(|image| Volume::open(Box::new(image), key, options));
     mounted(volume)
+}
+
+fn limits() -> Limits {
+    Limits {
+        contents: (CACHE / BLOCK as u64) as usize,
+        ..Limits::default()
+    }
 }
 
 /// The file system. What is wrong is logged, for the person who started us.
@@ -103,7 +116,8 @@ pub(super) fn mounted(opened: bastide_volume::Result<Volume>) -> Result<Arc<Volu
         volume: Mutex::new(volume),
         nodes: Mutex::default(),
         buffers: Mutex::default(),
-        mapped: Budget::new(MAPPED),
+        cache: CACHE,
+        mapped: Budget::new((CACHE - CACHE / 8) / BLOCK as u64),
         armed: AtomicBool::new(false),
     });
     background::want();
@@ -147,13 +161,38 @@ impl Core {
         f(&mut self.volume.lock()).map_err(errno)
     }
 
-    /// Reads contents. The volume is free for others while blocks are read and opened.
+    /// Reads contents that somebody else will keep. The volume is free for others while blocks are
+    /// read and opened.
     fn read(&self, ino: u64, offset: u64, buf: &mut [u8]) -> Result<usize> {
         let (n, reading) = self.with(|v| v.start_read(ino, offset, buf))?;
         if let Some(reading) = reading {
             reading.finish(buf).map_err(errno)?;
+            self.volume.lock().bound_contents(self.room());
         }
         Ok(n)
+    }
+
+    /// As [`Core::read`], and what was opened is kept.
+    fn read_and_keep(&self, ino: u64, offset: u64, buf: &mut [u8]) -> Result<usize> {
+        let (n, reading) = self.with(|v| v.start_read(ino, offset, buf))?;
+        if let Some(reading) = reading {
+            self.finish_and_keep(reading, buf)?;
+        }
+        Ok(n)
+    }
+
+    fn finish_and_keep(&self, reading: Reading, buf: &mut [u8]) -> Result<()> {
+        let opened = reading.finish(buf).map_err(errno)?;
+        let mut volume = self.volume.lock();
+        volume.bound_contents(self.room());
+        volume.keep(&opened, buf);
+        Ok(())
+    }
+
+    /// Bytes that the pages of mapped files leave to other contents.
+    fn room(&self) -> u64 {
+        let mapped = self.mapped.used() * BLOCK as u64;
+        self.cache.saturating_sub(mapped)
     }
 
     /// A buffer for at most so many bytes of contents, and at most [`BOUNCE`].

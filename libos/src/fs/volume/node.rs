@@ -1,5 +1,6 @@
 //! A file of a volume as an inode.
 
+use super::ahead::Ahead;
 use super::{BOUNCE, Core, sync_errno};
 use crate::fs::devfs;
 use crate::fs::inode::Entry;
@@ -26,6 +27,7 @@ pub struct Node {
     /// The contents where they are mapped. Held while contents change, so that what comes in and
     /// what is written do not cross.
     pub(super) object: Mutex<Option<Arc<PageObject>>>,
+    pub(super) ahead: Mutex<Ahead>,
 }
 
 /// Bytes that come in for one access, and for one after many.
@@ -42,6 +44,7 @@ impl Node {
             fifo: Once::new(),
             me: me.clone(),
             object: Mutex::new(None),
+            ahead: Mutex::default(),
         })
     }
 

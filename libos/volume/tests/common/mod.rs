@@ -1,5 +1,5 @@
 //! What the tests of volumes share: a disk in memory, a platform that repeats itself, a model.
-#![allow(dead_code)]
+#![allow(dead_code, unused_imports)]
 
 pub mod disk;
 pub mod forge;
@@ -8,7 +8,7 @@ pub mod model;
 
 pub use disk::*;
 
-use bastide_volume::{Anchor, Error, Kdf, Mark, Options, Platform, Result, Volume, mode};
+use bastide_volume::{Anchor, Error, Kdf, Limits, Mark, Options, Platform, Result, Volume, mode};
 use std::collections::BTreeMap;
 use std::fmt::Write;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -41,7 +41,15 @@ impl Platform for Test {
 pub fn options() -> Options {
     let seed = SEED.fetch_add(1, Ordering::Relaxed);
     let test = Test(Mutex::new(Rng(seed << 32)), AtomicU64::new(1_000_000));
-    Options::new(Box::new(test))
+    // So few that they make room for each other all the time.
+    let limits = Limits {
+        contents: 24,
+        ..Limits::default()
+    };
+    Options {
+        limits,
+        ..Options::new(Box::new(test))
+    }
 }
 
 pub fn create(disk: &Disk, size: u64) -> Volume {

@@ -80,12 +80,16 @@ pub enum Source {
         key: [u8; 32],
         /// The file that remembers its newest state.
         anchor: Option<HostFd>,
+        /// Bytes of contents that are kept in memory.
+        cache: u64,
     },
     /// An image in a host file: a volume that is only read, all of which its root hash stands for.
     Image {
         file: HostFd,
         key: [u8; 32],
         root_hash: [u8; 32],
+        /// As of a volume.
+        cache: u64,
     },
     Proc,
     Dev,

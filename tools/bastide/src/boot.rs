@@ -78,7 +78,9 @@ fn check_kind(kind: &MountKind, read_only: bool, origin: &Origin) -> Vec<Problem
             problems.extend(check_kind(upper, false, origin));
             problems
         }
-        MountKind::Volume { file, key, anchor } => {
+        MountKind::Volume {
+            file, key, anchor, ..
+        } => {
             let checked = volume::check(file, key, anchor.as_deref(), read_only);
             checked.err().map(|e| e.at(origin)).into_iter().collect()
         }
@@ -86,6 +88,7 @@ fn check_kind(kind: &MountKind, read_only: bool, origin: &Origin) -> Vec<Problem
             file,
             key,
             root_hash,
+            ..
         } => {
             let checked = volume::check_image(file, key.as_ref(), root_hash);
             checked.err().map(|e| e.at(origin)).into_iter().collect()
@@ -117,19 +120,26 @@ fn source(kind: &MountKind, read_only: bool, origin: &Origin) -> Result<Source, 
             size: *size,
             mode: *mode,
         },
-        MountKind::Volume { file, key, anchor } => {
+        MountKind::Volume {
+            file,
+            key,
+            anchor,
+            cache,
+        } => {
             let opened = volume::for_run(file, key, anchor.as_deref(), read_only);
             let (file, key, anchor) = opened.map_err(|e| e.at(origin))?;
             Source::Volume {
                 file: hand_over(file.into()),
                 key,
                 anchor: anchor.map(|file| hand_over(file.into())),
+                cache: *cache,
             }
         }
         MountKind::Image {
             file,
             key,
             root_hash,
+            cache,
         } => {
             let opened = volume::image_for_run(file, key.as_ref(), root_hash);
             let (file, key) = opened.map_err(|e| e.at(origin))?;
@@ -137,6 +147,7 @@ fn source(kind: &MountKind, read_only: bool, origin: &Origin) -> Result<Source, 
                 file: hand_over(file.into()),
                 key,
                 root_hash: *root_hash,
+                cache: *cache,
             }
         }
         MountKind::Proc => Source::Proc,

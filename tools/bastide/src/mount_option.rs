@@ -1,7 +1,7 @@
 //! `--mount`.
 
-use bastide_manifest::{Mount, MountKind, Origin, Problem, VolumeKey};
-use bastide_manifest::{parse_fd, parse_hash, parse_size, parse_target};
+use bastide_manifest::{CACHE, Mount, MountKind, Origin, Problem, VolumeKey};
+use bastide_manifest::{parse_cache, parse_fd, parse_hash, parse_size, parse_target};
 
 /// Reads `SOURCE:TARGET[:ro|rw|overlay]`, `tmpfs:TARGET[:SIZE]`, `volume:FILE:TARGET[:OPTIONS]` or
 /// `image:FILE:TARGET:OPTIONS`.
@@ -29,7 +29,7 @@ const PLAIN: &str = "write SOURCE:TARGET, SOURCE:TARGET:rw, SOURCE:TARGET:overla
                      /srv/data:/data:rw";
 const SEALED: &str = "write volume:FILE:TARGET or volume:FILE:TARGET:key_file=FILE, or \
                       image:FILE:TARGET:root_hash=HASH; further options, after commas, are \
-                      key_env=NAME, passphrase, passphrase_env=NAME, passphrase_fd=N, anchor=FILE, ro and overlay. A directory of the \
+                      key_env=NAME, passphrase, passphrase_env=NAME, passphrase_fd=N, anchor=FILE, cache=SIZE, ro and overlay. A directory of the \
                       host with that name is ./volume or ./image";
 
 /// Target, what is there, and whether it is only read.
@@ -70,7 +70,7 @@ fn sealed(image: bool, rest: &str) -> Parsed {
         .ok_or_else(|| format!("`{rest}` does not name a file and a target"))?;
     let (target, options) = rest.split_once(':').unwrap_or((rest, ""));
     let target = parse_target(&format!("/{target}"))?;
-    let (mut key, mut anchor, mut root_hash) = (None, None, None);
+    let (mut key, mut anchor, mut root_hash, mut cache) = (None, None, None, CACHE);
     let (mut read_only, mut overlay) = (image, false);
     for option in options.split(',').filter(|option| !option.is_empty()) {
         let (name, value) = option.split_once('=').unwrap_or((option, ""));
@@ -88,6 +88,10 @@ fn sealed(image: bool, rest: &str) -> Parsed {
             }
             ("root_hash", hash) if image => {
                 root_hash = Some(parse_hash(hash)?);
+                None
+            }
+            ("cache", size) => {
+                cache = parse_cache(size)?;
                 None
             }
             ("ro", "") => {
@@ -109,12 +113,14 @@ fn sealed(image: bool, rest: &str) -> Parsed {
             file: file.into(),
             key,
             root_hash: root_hash.ok_or("an image needs its root_hash")?,
+            cache,
         },
         false => MountKind::Volume {
             file: file.into(),
             // Who names none is asked.
             key: key.unwrap_or(VolumeKey::Passphrase),
             anchor,
+            cache,
         },
     };
     Ok(match overlay {
@@ -160,6 +166,7 @@ mod tests {
             file: "a:b.vol".into(),
             key,
             anchor: anchor.map(Into::into),
+            cache: CACHE,
         };
         let found = mount("volume:a:b.vol:/data");
         assert_eq!(found.kind, volume(VolumeKey::Passphrase, None));
@@ -182,6 +189,7 @@ mod tests {
             file: "/i".into(),
             key,
             root_hash: [15; 32],
+            cache: CACHE,
         };
         let found = mount(&format!("image:/i:/:root_hash={hash}"));
         assert_eq!((found.target.as_str(), found.read_only), ("/", true));
@@ -193,7 +201,14 @@ mod tests {
         };
         assert_eq!(lower, [image(Some(VolumeKey::Env("K".into())))]);
         assert_eq!(*upper, MountKind::memory());
+        let found = mount("volume:v:/data:cache=5M,ro");
+        assert!(
+            matches!(found.kind, MountKind::Volume { cache, .. } if cache == 5 << 20),
+            "{found:?}"
+        );
         for bad in [
+            "volume:v:/data:cache",
+            "volume:v:/data:cache=1K",
             "volume:/data",
             "volume:v",
             "volume::/data",

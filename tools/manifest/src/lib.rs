@@ -18,7 +18,9 @@ mod size;
 mod user;
 
 pub use limits::{Limit, RESOURCES, resource};
-pub use mount::{Mount, MountKind, VolumeKey, parse_fd, parse_hash, parse_hex, parse_target};
+pub use mount::{
+    CACHE, Mount, MountKind, VolumeKey, parse_cache, parse_fd, parse_hash, parse_hex, parse_target,
+};
 pub use network::{Host, Network, Peer, Port, parse_peer, parse_publish};
 pub use origin::{Origin, Problem, SourceFile};
 pub use schema::{Env, LOG_LEVELS, Manifest};

@@ -2,7 +2,7 @@
 
 use crate::origin::Origin;
 use crate::reader::{Reader, integer, nearest, string};
-use crate::size::size;
+use crate::size::{parse_size, size};
 use std::path::{Path, PathBuf};
 use toml::de::DeValue;
 
@@ -38,6 +38,8 @@ pub enum MountKind {
         key: VolumeKey,
         /// Remembers the volume's newest state.
         anchor: Option<PathBuf>,
+        /// Bytes of contents that are kept in memory.
+        cache: u64,
     },
     /// An image in a file of the host: a volume that is only read.
     Image {
@@ -46,6 +48,8 @@ pub enum MountKind {
         key: Option<VolumeKey>,
         /// Stands for all of it.
         root_hash: [u8; 32],
+        /// As of a volume.
+        cache: u64,
     },
     Proc,
     Dev,
@@ -125,7 +129,7 @@ const LOWER: [&str; 3] = ["host", "volume", "image"];
 const UPPER: [&str; 2] = ["tmpfs", "volume"];
 
 /// Keys that not every type of mount has, and those that have them.
-const KEYS: [(&str, &[&str]); 12] = [
+const KEYS: [(&str, &[&str]); 13] = [
     ("source", &["host", "overlay", "volume", "image"]),
     ("size", &["tmpfs"]),
     ("mode", &["tmpfs"]),
@@ -136,6 +140,7 @@ const KEYS: [(&str, &[&str]); 12] = [
     ("passphrase_fd", &["volume", "image"]),
     ("anchor", &["volume"]),
     ("root_hash", &["image"]),
+    ("cache", &["volume", "image"]),
     ("lower", &["overlay"]),
     ("upper", &["overlay"]),
 ];
@@ -268,6 +273,7 @@ fn kind(
                 file: file?,
                 key: key?,
                 anchor,
+                cache: cache(table),
             }
         }
         "image" => {
@@ -279,6 +285,7 @@ fn kind(
                 );
             }
             let root_hash = table.with("root_hash", |value| parse_hash(&string(value)?));
+            let cache = cache(table);
             let key = key(table, base);
             if key.is_none() && key_given(&given) {
                 return None;
@@ -287,6 +294,7 @@ fn kind(
                 file: file?,
                 key,
                 root_hash: root_hash?.0,
+                cache,
             }
         }
         _ => MountKind::Tmpfs {
@@ -295,6 +303,29 @@ fn kind(
         },
     };
     Some((kind, at))
+}
+
+/// Bytes of a volume's contents that are kept in memory where nothing else is said, and the least
+/// that makes sense: a few pieces of what programs read at once.
+pub const CACHE: u64 = 32 << 20;
+const CACHE_LEAST: u64 = 1 << 20;
+
+/// How much memory a volume takes for its contents.
+fn cache(table: &mut Reader<'_>) -> u64 {
+    let found = table.with("cache", |value| enough(size(value)?));
+    found.map_or(CACHE, |(cache, _)| cache)
+}
+
+/// A size for `cache`.
+pub fn parse_cache(text: &str) -> Result<u64, String> {
+    enough(parse_size(text)?)
+}
+
+fn enough(cache: u64) -> Result<u64, String> {
+    match cache {
+        CACHE_LEAST.. => Ok(cache),
+        _ => Err("`cache` is 1M at least".into()),
+    }
 }
 
 const KEY_HELP: &str = "write key_file = \"FILE\" (32 bytes), key_env = \"NAME\", passphrase = true, \

@@ -1,4 +1,4 @@
-use crate::{Id, Manifest, MountKind, Problem, VolumeKey};
+use crate::{CACHE, Id, Manifest, MountKind, Problem, VolumeKey};
 use std::path::Path;
 
 fn parse(text: &str) -> Result<Manifest, Vec<Problem>> {
@@ -78,7 +78,7 @@ fn an_overlay_of_an_image_and_a_volume() {
     let hash = "0f".repeat(32);
     let text = format!(
         "program = \"a\"\n[[mount]]\ntarget = \"/\"\ntype = \"overlay\"\n\
-         lower = {{ type = \"image\", source = \"i\", root_hash = \"{hash}\" }}\n\
+         lower = {{ type = \"image\", source = \"i\", root_hash = \"{hash}\", cache = \"2M\" }}\n\
          upper = {{ type = \"volume\", source = \"v\", passphrase = true, anchor = \"n\" }}\n"
     );
     let manifest = parse(&text).unwrap();
@@ -89,14 +89,46 @@ fn an_overlay_of_an_image_and_a_volume() {
             file: "dir/i".into(),
             key: None,
             root_hash: [15; 32],
+            cache: 2 << 20,
         }],
         upper: Box::new(MountKind::Volume {
             file: "dir/v".into(),
             key: VolumeKey::Passphrase,
             anchor: Some("dir/n".into()),
+            cache: CACHE,
         }),
     };
     assert_eq!(found.kind, overlay);
+}
+
+#[test]
+fn a_cache_has_a_size_that_makes_sense_and_belongs_to_a_volume() {
+    let volume = "program = \"a\"\n[[mount]]\ntarget = \"/v\"\ntype = \"volume\"\n\
+                  source = \"v\"\npassphrase = true\n";
+    for (cache, bytes) in [
+        ("\"1M\"", 1 << 20),
+        ("\"3G\"", 3 << 30),
+        ("1048577", (1 << 20) + 1),
+    ] {
+        let manifest = parse(&format!("{volume}cache = {cache}\n")).unwrap();
+        let found = manifest.mounts.iter().find(|m| m.target == "/v").unwrap();
+        assert!(
+            matches!(found.kind, MountKind::Volume { cache, .. } if cache == bytes),
+            "{found:?}"
+        );
+    }
+    assert_eq!(
+        refused(&format!("{volume}cache = \"900K\"\n")),
+        "error: `cache` is 1M at least\n \
+         --> dir/m.toml:7:9, key `mount[0].cache`\n  |\n7 | cache = \"900K\"\n  |         ^^^^^^"
+    );
+    assert!(refused(&format!("{volume}cache = \"lots\"\n")).contains("is not a size"));
+    let tmpfs = "program = \"a\"\n[[mount]]\ntarget = \"/t\"\ntype = \"tmpfs\"\ncache = \"1M\"\n";
+    let said = refused(tmpfs);
+    assert!(
+        said.contains("`cache` is for mounts of type `volume` or `image`"),
+        "{said}"
+    );
 }
 
 #[test]
@@ -115,11 +147,13 @@ fn an_overlay_of_several_trees() {
             file: "dir/i".into(),
             key: None,
             root_hash: [15; 32],
+            cache: CACHE,
         },
         MountKind::Volume {
             file: "dir/v".into(),
             key: VolumeKey::Env("K".into()),
             anchor: None,
+            cache: CACHE,
         },
     ];
     let upper = Box::new(MountKind::memory());

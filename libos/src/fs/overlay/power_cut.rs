@@ -56,7 +56,7 @@ fn open(disk: &Disk) -> Volume {
 
 /// The overlay, and the volume's file system.
 fn mount(lower: &Arc<dyn FileSystem>, disk: &Disk) -> (Arc<dyn FileSystem>, Arc<dyn FileSystem>) {
-    let upper = volume::mounted(Ok(open(disk))).unwrap();
+    let upper = volume::mounted(Ok(open(disk)), 1 << 20).unwrap();
     let fs = super::kept([lower.clone()].into(), upper.clone()).unwrap();
     (fs, upper)
 }

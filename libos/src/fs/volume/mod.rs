@@ -12,6 +12,8 @@ mod ahead;
 mod device;
 mod file;
 mod node;
+#[cfg(test)]
+mod tests;
 
 pub use node::Node;
 
@@ -37,9 +39,6 @@ const INTERVAL: u64 = 5_000_000_000;
 /// Most bytes that pass through kernel memory at once, and buffers of that size that are kept.
 const BOUNCE: usize = 256 << 10;
 const BUFFERS: usize = 4;
-/// Bytes of contents that are kept in memory. Pages that several processes map, or one privately,
-/// are not given up while they are.
-const CACHE: u64 = 64 << 20;
 /// `f_type` of `statfs(2)`: a number that no file system of Linux has, "BAST".
 const MAGIC: u64 = 0x4241_5354;
 
@@ -66,44 +65,60 @@ pub struct VolumeFs {
     root: Arc<Node>,
 }
 
-/// Opens the volume in a host file.
+/// Opens the volume in a host file. Of contents `cache` bytes are kept in memory; but pages that
+/// several processes map, or one privately, are not given up while they are.
 pub fn new(
     file: HostFd,
     key: &[u8; 32],
     anchor: Option<HostFd>,
     read_only: bool,
+    cache: u64,
 ) -> Result<Arc<VolumeFs>> {
     let options = Options {
         read_only,
-        limits: limits(),
+        limits: limits(cache),
         anchor: anchor.map(|fd| Box::new(AnchorFile(HostFile(HostHandle(fd)))) as _),
         ..Options::new(Box::new(Enclave))
     };
     let device = Box::new(HostFile(HostHandle(file)));
-    mounted(Volume::open(device, key, options))
+    mounted(Volume::open(device, key, options), cache)
 }
 
 /// Opens the image in a host file, if it is the one that the root hash stands for.
-pub fn image(file: HostFd, key: &[u8; 32], root_hash: &[u8; 32]) -> Result<Arc<VolumeFs>> {
+pub fn image(
+    file: HostFd,
+    key: &[u8; 32],
+    root_hash: &[u8; 32],
+    cache: u64,
+) -> Result<Arc<VolumeFs>> {
     let device = Box::new(HostFile(HostHandle(file)));
     let options = Options {
-        limits: limits(),
+        limits: limits(cache),
         ..Options::new(Box::new(Enclave))
     };
     let volume = Image::open(device, Some(root_hash))
         .and_then(|image| Volume::open(Box::new(image), key, options));
-    mounted(volume)
+    mounted(volume, cache)
 }
 
-fn limits() -> Limits {
+/// Changed blocks, and changed nodes, that wait at most: who waits for them to be written should not
+/// wait for long.
+const WAITING: usize = 8192;
+
+/// What else is in memory is as much as that, or less.
+fn limits(cache: u64) -> Limits {
+    let blocks = usize::try_from(cache / BLOCK as u64).unwrap_or(usize::MAX);
     Limits {
-        contents: (CACHE / BLOCK as u64) as usize,
-        ..Limits::default()
+        contents: blocks,
+        pages: (blocks / 4).clamp(64, WAITING),
+        // Decoded, a node takes two blocks.
+        nodes: (blocks / 2).max(64),
+        changed: (blocks / 2).clamp(256, WAITING),
     }
 }
 
 /// The file system. What is wrong is logged, for the person who started us.
-pub(super) fn mounted(opened: bastide_volume::Result<Volume>) -> Result<Arc<VolumeFs>> {
+pub(super) fn mounted(opened: bastide_volume::Result<Volume>, cache: u64) -> Result<Arc<VolumeFs>> {
     let volume = opened.map_err(|e| {
         let line = alloc::format!("bastide: cannot open the volume: {e}\n");
         pal().log(line.as_bytes());
@@ -116,8 +131,8 @@ pub(super) fn mounted(opened: bastide_volume::Result<Volume>) -> Result<Arc<Volu
         volume: Mutex::new(volume),
         nodes: Mutex::default(),
         buffers: Mutex::default(),
-        cache: CACHE,
-        mapped: Budget::new((CACHE - CACHE / 8) / BLOCK as u64),
+        cache,
+        mapped: Budget::new((cache - cache / 8) / BLOCK as u64),
         armed: AtomicBool::new(false),
     });
     background::want();

@@ -105,6 +105,7 @@ pub fn volume(dir: &Path) -> Source {
         file: descriptor(&dir.join(VOLUME)),
         key: KEY,
         anchor: Some(descriptor(&dir.join("anchor"))),
+        cache: 1 << 20,
     }
 }
 
@@ -116,6 +117,7 @@ pub fn image(dir: &Path) -> Source {
         file: descriptor(&path),
         key: KEY,
         root_hash: image.root_hash(),
+        cache: 1 << 20,
     }
 }
 
@@ -127,6 +129,7 @@ pub fn overlay(dir: &Path, below: Source) -> Source {
             file: descriptor(&dir.join(CHANGES)),
             key: KEY,
             anchor: None,
+            cache: 1 << 20,
         }),
     }
 }

@@ -163,7 +163,7 @@ impl Volume {
         {
             let (start, extent) = parse(item)?;
             if at < start + extent.len() {
-                self.tree.memo.set_extent(ino, start, &extent);
+                self.tree.memo.set_extent(ino, at, start, &extent);
                 return Ok(Some((start, extent)));
             }
         }

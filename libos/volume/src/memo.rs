@@ -1,82 +1,79 @@
 //! What the tree says of the files in use, decoded. The tree forgets it as it changes an item.
 
-use crate::extent::Extent;
+use crate::extent::{Extent, LONGEST};
 use crate::inode::Inode;
+use crate::node::{Key, Kind};
 use alloc::sync::Arc;
 use alloc::vec::Vec;
 
-/// Files that have a place.
-const PLACES: usize = 64;
+/// Files that have a place, and extents that do.
+const INODES: usize = 64;
+const EXTENTS: usize = 256;
 
-/// What is known of one file.
-#[derive(Clone, Default)]
-struct Known {
-    ino: u64,
-    inode: Option<Inode>,
-    /// The extent that was wanted last, and its first block in the file.
-    extent: Option<(u64, Arc<Extent>)>,
+/// Each place has what was wanted last of all that belong there.
+#[derive(Default)]
+pub(crate) struct Memo {
+    inodes: Vec<Option<(u64, Inode)>>,
+    /// With the file, and the number of the first block in it.
+    extents: Vec<Option<(u64, u64, Arc<Extent>)>>,
 }
 
-/// Files by their numbers; one takes the place of another.
-#[derive(Default)]
-pub(crate) struct Memo(Vec<Known>);
+/// Where the extent with a file's block has its place.
+fn place(ino: u64, at: u64) -> usize {
+    (ino.wrapping_mul(31).wrapping_add(at / LONGEST as u64) % EXTENTS as u64) as usize
+}
 
 impl Memo {
-    fn known(&self, ino: u64) -> Option<&Known> {
-        let known = self.0.get(ino as usize % PLACES)?;
-        (known.ino == ino).then_some(known)
-    }
-
-    fn place(&mut self, ino: u64) -> Option<&mut Known> {
-        self.0.resize(PLACES, Known::default());
-        let known = self.0.get_mut(ino as usize % PLACES)?;
-        if known.ino != ino {
-            *known = Known {
-                ino,
-                ..Known::default()
-            };
-        }
-        Some(known)
-    }
-
     /// A file's attributes.
     pub fn inode(&self, ino: u64) -> Option<Inode> {
-        self.known(ino)?.inode
+        let (of, inode) = self.inodes.get(ino as usize % INODES)?.as_ref()?;
+        (*of == ino).then_some(*inode)
     }
 
     /// The extent that holds a file's block, and its first block in the file.
     pub fn extent(&self, ino: u64, at: u64) -> Option<(u64, Arc<Extent>)> {
-        let (start, extent) = self.known(ino)?.extent.as_ref()?;
-        (*start..start + extent.len())
-            .contains(&at)
-            .then(|| (*start, extent.clone()))
+        let (of, start, extent) = self.extents.get(place(ino, at))?.as_ref()?;
+        let holds = *of == ino && (*start..start + extent.len()).contains(&at);
+        holds.then(|| (*start, extent.clone()))
     }
 
     /// These are a file's attributes.
     pub fn set_inode(&mut self, ino: u64, inode: &Inode) {
-        if let Some(known) = self.place(ino) {
-            known.inode = Some(*inode);
+        self.inodes.resize(INODES, None);
+        if let Some(place) = self.inodes.get_mut(ino as usize % INODES) {
+            *place = Some((ino, *inode));
         }
     }
 
-    /// This is one of a file's extents.
-    pub fn set_extent(&mut self, ino: u64, start: u64, extent: &Arc<Extent>) {
-        if let Some(known) = self.place(ino) {
-            known.extent = Some((start, extent.clone()));
+    /// This is the extent with a file's block.
+    pub fn set_extent(&mut self, ino: u64, at: u64, start: u64, extent: &Arc<Extent>) {
+        self.extents.resize(EXTENTS, None);
+        if let Some(place) = self.extents.get_mut(place(ino, at)) {
+            *place = Some((ino, start, extent.clone()));
         }
     }
 
-    /// An item of a file changes.
-    pub fn forget(&mut self, ino: u64) {
-        if let Some(known) = self.0.get_mut(ino as usize % PLACES)
-            && known.ino == ino
-        {
-            *known = Known::default();
+    /// An item changes.
+    pub fn forget(&mut self, key: &Key) {
+        let of = |ino: u64| ino == key.ino;
+        if key.kind == Kind::Inode as u8 {
+            let place = self.inodes.get_mut(key.ino as usize % INODES);
+            if let Some(place) = place.filter(|p| p.is_some_and(|(ino, _)| of(ino))) {
+                *place = None;
+            }
+        } else if key.kind == Kind::Extent as u8 {
+            // The item that goes may hold any of the file's blocks.
+            for place in &mut self.extents {
+                if place.as_ref().is_some_and(|(ino, ..)| of(*ino)) {
+                    *place = None;
+                }
+            }
         }
     }
 
     /// Everything may be otherwise.
     pub fn clear(&mut self) {
-        self.0.clear();
+        self.inodes.clear();
+        self.extents.clear();
     }
 }

@@ -256,7 +256,7 @@ impl Tree {
         if value.len() > VALUE_MAX {
             return Err(Error::TooBig);
         }
-        self.memo.forget(key.ino);
+        self.memo.forget(&key);
         let (way, leaf) = self.way(&key)?;
         let Node::Leaf(items) = self.edit(leaf)? else {
             return Err(Error::Stopped);
@@ -304,7 +304,7 @@ impl Tree {
         if self.get(key)?.is_none() {
             return Ok(false);
         }
-        self.memo.forget(key.ino);
+        self.memo.forget(key);
         let (way, leaf) = self.way(key)?;
         let Node::Leaf(items) = self.edit(leaf)? else {
             return Err(Error::Stopped);

@@ -9,8 +9,11 @@ use crate::job::{Figures, Job, Round, Row, Unit};
 use crate::process::run;
 use crate::side::Side;
 use place::Place;
+use std::fs::File;
+use std::io::{self, Write};
 use std::path::Path;
 use std::rc::Rc;
+use std::time::{Duration, Instant};
 
 /// What `io.c` does, in this order: the row, the operation, how much (and when that is to be
 /// quick), and whether it finds nothing in the host's memory.
@@ -71,6 +74,9 @@ fn io() -> Job {
                 if cold {
                     forget();
                 }
+                if operation == "fsync" {
+                    settle(place.dir())?;
+                }
                 let mut command = place.command(&program);
                 command.arg(place.files()).arg(operation);
                 command.arg(context.amount(full, quick).to_string());
@@ -95,6 +101,28 @@ fn forget() {
     let _ = std::fs::write("/proc/sys/vm/drop_caches", "3");
 }
 
+/// Waits, for a minute at most, until the disk has done what it was given before: on many, and on
+/// all virtual ones, a flush waits for all that anybody wrote.
+fn settle(dir: &Path) -> Result<(), String> {
+    let flush = || -> io::Result<Duration> {
+        let mut file = File::create(dir.join("settle"))?;
+        file.write_all(&[1; 4096])?;
+        let start = Instant::now();
+        file.sync_all()?;
+        Ok(start.elapsed())
+    };
+    rustix::fs::sync();
+    let (deadline, mut quick) = (Instant::now() + Duration::from_secs(60), 0);
+    while quick < 20 && Instant::now() < deadline {
+        let took = flush().map_err(|error| error.to_string())?;
+        quick = if took < QUICK { quick + 1 } else { 0 };
+    }
+    Ok(())
+}
+
+/// A flush of a disk that has nothing else to do.
+const QUICK: Duration = Duration::from_millis(2);
+
 fn sqlite() -> Job {
     const SCRIPT: &str = "cd $3; db=$2/speed.db; trap 'rm -f $db' EXIT
         [ $1 = 1 ] && sed -i s/100000/1000/ speed.sql
@@ -105,6 +133,7 @@ fn sqlite() -> Job {
         programs::sql(place.dir()).map_err(|error| error.to_string())?;
         let context = context.clone();
         Ok(Box::new(move || {
+            settle(place.dir())?;
             let mut command = place.command(Path::new("/bin/bash"));
             command.args(["-c", SCRIPT, "sqlite"]);
             command.arg(programs::quick(&context));
@@ -134,6 +163,7 @@ fn pgbench() -> Job {
         )?;
         let context = context.clone();
         Ok(Box::new(move || {
+            settle(place.dir())?;
             let figures =
                 postgres::bench(&context, &server, place.port(), place.dir(), "--no-vacuum")?;
             Ok(vec![figures[0]])

@@ -79,6 +79,8 @@ impl Node {
             (ahead.run(at), ahead.miss(at))
         };
         if window > part.len() {
+            // Who waits until nobody reads any more has the volume, which is needed here once more.
+            drop(reading);
             let mut more = self.core.buffer(window);
             let more = more.get_mut(..window).unwrap_or_default();
             // What is wrong beyond what was asked for is not this reader's business.
@@ -89,6 +91,7 @@ impl Node {
                 }
                 return Ok(n);
             }
+            return self.core.read_and_keep(self.ino, at, part);
         }
         // What is read in order and in large pieces is kept as long as it leaves room for others.
         match part.len() >= BOUNCE && run > self.core.cache / 4 {

@@ -138,7 +138,10 @@ impl<'a> Reader<'a> {
     /// The table at `key`, or each of an array of them.
     pub fn one_or_more(&mut self, key: &'static str) -> Vec<(Reader<'a>, Origin)> {
         match self.get(key) {
-            Some(Entry { value, origin }) if matches!(value, DeValue::Table(_)) => {
+            Some(Entry {
+                value: DeValue::Table(_),
+                origin,
+            }) => {
                 let table = self.table(key);
                 table
                     .into_iter()

@@ -61,10 +61,12 @@ pub fn init(platform: &'static dyn Pal, config: BootConfig) -> &'static Kernel {
 pub fn boot(platform: &'static dyn Pal, config: BootConfig) -> Result<(), i32> {
     init(platform, config);
     process::start_first().map_err(|e| exit_code(&e) << 8)?;
-    let services = 1 + usize::from(background::is_wanted());
-    (0..services)
-        .try_for_each(|_| platform.spawn_service())
-        .map_err(|_| 125 << 8)
+    if background::is_wanted() {
+        // The first that comes is for the timers.
+        time::start_service();
+        platform.spawn_service().map_err(|_| 125 << 8)?;
+    }
+    Ok(())
 }
 
 /// Says why the first program does not run; the exit code is as a shell's.

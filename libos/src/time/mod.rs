@@ -26,7 +26,7 @@ pub use posix::{
     PosixTimer, check_thread_timers, sys_timer_create, sys_timer_delete, sys_timer_getoverrun,
     sys_timer_gettime, sys_timer_settime,
 };
-pub use queue::{Base, Fire, TimerId, add_timer, cancel, service};
+pub use queue::{Base, Fire, TimerId, add_timer, cancel, service, start_service};
 pub use sleep::{sys_clock_nanosleep, sys_nanosleep};
 pub use source::vdso_object;
 pub use timerfd::{sys_timerfd_create, sys_timerfd_gettime, sys_timerfd_settime};

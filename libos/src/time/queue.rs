@@ -6,7 +6,8 @@ use alloc::collections::BTreeMap;
 use alloc::sync::{Arc, Weak};
 use alloc::vec::Vec;
 use bastide_base::sync::Mutex;
-use bastide_pal::Park;
+use bastide_pal::{Park, Platform};
+use core::sync::atomic::{AtomicBool, Ordering};
 
 /// Something to do at a time. Runs on the timer thread, without locks; it must not sleep.
 pub trait Fire: Send + Sync {
@@ -77,7 +78,17 @@ pub fn cancel(id: TimerId) {
 
 /// Makes the timer thread look at the clocks again.
 pub(super) fn wake_service() {
+    start_service();
     pal().unpark(&SERVICE);
+}
+
+/// Makes the timer thread, if there is none yet: most programs set no timer.
+pub fn start_service() {
+    static STARTED: AtomicBool = AtomicBool::new(false);
+    if !STARTED.swap(true, Ordering::Relaxed) && pal().spawn_service().is_err() {
+        pal().log(b"bastide: the host allows the enclave no thread for its timers\n");
+        Platform::shutdown(pal(), 125 << 8);
+    }
 }
 
 fn take_due(due: &mut Due, now: u64, out: &mut Vec<Weak<dyn Fire>>) {
@@ -128,7 +139,7 @@ pub fn service() -> ! {
 #[cfg(test)]
 pub(super) mod tests {
     use super::*;
-    use core::sync::atomic::{AtomicU32, Ordering};
+    use core::sync::atomic::AtomicU32;
 
     /// Runs the timer thread in unit tests, once.
     pub fn start() {

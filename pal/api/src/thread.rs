@@ -34,7 +34,8 @@ pub struct Start {
 pub trait Threads {
     /// Makes a thread that first calls [`Kernel::start`] and then runs the application.
     fn spawn(&self, how: Spawn, start: Start) -> Result<ThreadId>;
-    /// Makes a thread that only runs [`Kernel::service`].
+    /// Makes a thread that only runs [`Kernel::service`], apart from the application's address
+    /// spaces; it may begin later.
     fn spawn_service(&self) -> Result<()>;
     /// No [`Threads::kick`] reaches the calling thread through `park` any more; the place may then
     /// be given to another thread or go away.

@@ -64,7 +64,7 @@ fn give_slot(b: &Block) {
 }
 
 /// The kernel comes up, on the thread that then becomes the first program's: a process less to make
-/// and to fill. What else the kernel asks for meanwhile is done by the zygote.
+/// and to fill.
 static BOOTING: AtomicBool = AtomicBool::new(true);
 /// Service threads that the zygote is to start.
 static SERVICES: AtomicU32 = AtomicU32::new(0);
@@ -211,15 +211,21 @@ pub(crate) fn ring(c: &Control) {
     crate::park::futex_wake(&c.doorbell, 1);
 }
 
+/// Makes a thread of the kernel's own, in the zygote.
+fn service_thread() {
+    let made = take_slot().and_then(|b| {
+        b.role = SERVICE;
+        clone(SHARED, b)
+    });
+    if made.is_err() {
+        crate::platform::refuse("the host allows the enclave no more threads");
+    }
+}
+
 /// The zygote: a host process that has nothing mapped but the kernel. It makes processes with empty
 /// address spaces, hears the launcher's signals, and has the kernel's own threads.
 fn zygote() -> ! {
     let c = control();
-    for _ in 0..SERVICES.load(Ordering::Relaxed) {
-        if LinuxPal.spawn_service().is_err() {
-            crate::platform::refuse("the host allows the enclave no more threads");
-        }
-    }
     loop {
         let seen = c.doorbell.load(Ordering::Acquire);
         if c.done.load(Ordering::Acquire) != 0 {
@@ -236,6 +242,9 @@ fn zygote() -> ! {
             FRESH_ANSWER.store(answer, Ordering::Release);
             FRESH_WORD.store(1, Ordering::Release);
             crate::park::futex_wake(&FRESH_WORD, 1);
+        }
+        for _ in 0..SERVICES.swap(0, Ordering::Relaxed) {
+            service_thread();
         }
         let signals = c.signals.swap(0, Ordering::AcqRel);
         for n in 1..64 {
@@ -276,13 +285,9 @@ impl Threads for LinuxPal {
     }
 
     fn spawn_service(&self) -> Result<()> {
-        if BOOTING.load(Ordering::Relaxed) {
-            SERVICES.fetch_add(1, Ordering::Relaxed);
-            return Ok(());
-        }
-        let b = take_slot()?;
-        b.role = SERVICE;
-        clone(SHARED, b).map(|_| ())
+        SERVICES.fetch_add(1, Ordering::Relaxed);
+        ring(control());
+        Ok(())
     }
 
     fn detach(&self, park: &Park) {

@@ -6,6 +6,10 @@
 //! go to both, and pages that were written to through shared mappings are taken over at the next
 //! commit.
 //!
+//! What is read of a file that is not mapped the volume keeps opened, and more comes than was asked for
+//! where a file is read in order ([`ahead`]). That and the pages of mapped files are no more together
+//! than the mount's `cache`.
+//!
 //! Lock order: the files in use, an address space, a file's object, the volume.
 
 mod ahead;

@@ -14,6 +14,9 @@ use bastide_pal::{Error, HostFd, Result, Start};
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, Ordering};
 
+/// The wait status with which a kernel ends that the host does not let work.
+pub const REFUSED: i32 = 125 << 8;
+
 /// What a call does instead of telling the truth.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Lie {

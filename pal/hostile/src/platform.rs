@@ -1,6 +1,6 @@
 //! Time, entropy, the machine, and threads that do not run.
 
-use crate::{Hostile, Lie, call};
+use crate::{Hostile, Lie, REFUSED, call};
 use bastide_pal::{
     Clock, Context, Park, Platform, Result, Spawn, Start, ThreadId, Threads, park::Parking,
 };
@@ -87,7 +87,10 @@ impl Platform for Hostile {
     }
     fn stopped(&self, _: i32) {}
     fn shutdown(&self, wait_status: i32) -> ! {
-        panic!("the enclave ends with {wait_status:x}")
+        match wait_status {
+            REFUSED => std::process::exit(REFUSED >> 8),
+            _ => panic!("the enclave ends with {wait_status:x}"),
+        }
     }
 }
 

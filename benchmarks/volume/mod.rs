@@ -163,9 +163,11 @@ fn pgbench() -> Job {
         )?;
         let context = context.clone();
         Ok(Box::new(move || {
+            // Taken first, the server ends first: it keeps files of the place open.
+            let (server, place) = (&server, &place);
             settle(place.dir())?;
             let figures =
-                postgres::bench(&context, &server, place.port(), place.dir(), "--no-vacuum")?;
+                postgres::bench(&context, server, place.port(), place.dir(), "--no-vacuum")?;
             Ok(vec![figures[0]])
         }))
     });

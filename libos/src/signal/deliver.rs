@@ -58,13 +58,14 @@ pub fn deliver(t: &Arc<Task>, ctx: &mut Context) {
     state::recalc(t);
 }
 
-/// The next signal to act on, and how often the process had been continued when it was taken.
-fn take(t: &Task) -> Option<(SigInfo, u64)> {
+/// Takes the next signal that is `wanted` of a task with this mask, and how often the process had
+/// been continued then.
+fn dequeue(t: &Task, wanted: impl Fn(SigSet) -> SigSet) -> Option<(SigInfo, u64)> {
     loop {
         let (queued, continues) = {
             let mut p = t.process.signals.state.lock();
             let mut s = t.signals.state.lock();
-            let wanted = SigSet(u64::MAX) - s.blocked;
+            let wanted = wanted(s.blocked);
             let q = s.pending.take(wanted).or_else(|| p.pending.take(wanted))?;
             (q, p.continues)
         };
@@ -74,19 +75,15 @@ fn take(t: &Task) -> Option<(SigInfo, u64)> {
     }
 }
 
+/// The next signal to act on, and how often the process had been continued when it was taken.
+fn take(t: &Task) -> Option<(SigInfo, u64)> {
+    dequeue(t, |blocked| SigSet(u64::MAX) - blocked)
+}
+
 /// Takes a pending signal of `wanted` for the calling task, blocked or not (sigtimedwait,
 /// signalfd).
 pub(super) fn take_wanted(t: &Task, wanted: SigSet) -> Option<SigInfo> {
-    loop {
-        let queued = {
-            let mut p = t.process.signals.state.lock();
-            let mut s = t.signals.state.lock();
-            s.pending.take(wanted).or_else(|| p.pending.take(wanted))?
-        };
-        if let Some(info) = queued.into_info() {
-            return Some(info);
-        }
-    }
+    dequeue(t, |_| wanted).map(|(info, _)| info)
 }
 
 /// Decides what an interrupted call returns, `signal(7)` "Interruption of system calls".

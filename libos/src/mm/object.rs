@@ -79,7 +79,6 @@ impl Budget {
 
 #[derive(Default)]
 pub(super) struct State {
-    pub(super) size: u64,
     pub(super) extents: Extents,
     seals: u32,
     /// Mappings of it, and those of them that are or may become writable and write through.
@@ -120,7 +119,7 @@ pub struct PageObject {
     /// Where the contents come from, if they are elsewhere.
     pub(super) pager: Option<Weak<dyn Pager>>,
     pub(super) state: Mutex<State>,
-    /// The size once more, for those who only ask for it.
+    /// The size in bytes. It changes with `state` locked; who only asks for it need not lock that.
     size: AtomicU64,
 }
 
@@ -146,8 +145,7 @@ impl PageObject {
     pub fn paged(size: u64, pager: Weak<dyn Pager>, budget: Arc<Budget>) -> Arc<Self> {
         let mut object = Self::bare(Some(budget), F_SEAL_SEAL, None);
         object.pager = Some(pager);
-        object.state.get_mut().size = size;
-        object.size.store(size, Ordering::Relaxed);
+        *object.size.get_mut() = size;
         Arc::new(object)
     }
 
@@ -179,7 +177,6 @@ impl PageObject {
             change: Mutex::new(()),
             pager: None,
             state: Mutex::new(State {
-                size: size.unwrap_or(0),
                 seals,
                 ..State::default()
             }),
@@ -190,11 +187,6 @@ impl PageObject {
     /// A number that no other object ever has.
     pub fn id(&self) -> u64 {
         self.id
-    }
-
-    fn resize(&self, state: &mut State, size: u64) {
-        state.size = size;
-        self.size.store(size, Ordering::Release);
     }
 
     /// Size in bytes.
@@ -264,7 +256,11 @@ impl PageObject {
     /// What lies at `at`, at most `max` bytes; `None` at the end.
     fn segment(&self, at: u64, max: usize) -> Option<Segment> {
         let s = self.state.lock();
-        let left = s.size.checked_sub(at).filter(|&n| n > 0)?.min(max as u64);
+        let left = self
+            .size()
+            .checked_sub(at)
+            .filter(|&n| n > 0)?
+            .min(max as u64);
         let (page, skip) = (at / P, (at % P) as usize);
         let end = (at + left).div_ceil(P);
         Some(match s.extents.run(page, end) {
@@ -307,9 +303,8 @@ impl PageObject {
             match step {
                 Ok((n, room)) => {
                     done += n;
-                    let mut s = self.state.lock();
-                    let size = s.size.max(at + n as u64);
-                    self.resize(&mut s, size);
+                    let _state = self.state.lock();
+                    self.size.fetch_max(at + n as u64, Ordering::AcqRel);
                     if n < room {
                         break;
                     }
@@ -330,14 +325,15 @@ impl PageObject {
         let mut end = at.checked_add(max as u64).ok_or(Errno::EFBIG)?;
         if s.seals & F_SEAL_GROW != 0 {
             // Page by page, as Linux: a page that would cross the end is refused whole.
-            end = end.min(s.size);
+            end = end.min(self.size());
             if end <= at {
                 return Err(Errno::EPERM);
             }
         }
-        if at > s.size && s.size % P != 0 {
+        if at > self.size() && self.size() % P != 0 {
             // What a mapping wrote beyond the end must not appear.
-            s.extents.zero_tail(s.size / P, (s.size % P) as usize);
+            s.extents
+                .zero_tail(self.size() / P, (self.size() % P) as usize);
         }
         let skip = (at % P) as usize;
         let mut r = s
@@ -354,17 +350,17 @@ impl PageObject {
     pub fn set_size(&self, size: u64) -> Result<()> {
         let _one = self.change.lock();
         let mut s = self.state.lock();
-        if size < s.size && s.seals & F_SEAL_SHRINK != 0
-            || size > s.size && s.seals & F_SEAL_GROW != 0
+        if size < self.size() && s.seals & F_SEAL_SHRINK != 0
+            || size > self.size() && s.seals & F_SEAL_GROW != 0
         {
             return Err(Errno::EPERM);
         }
-        let tail = size.min(s.size);
-        if tail % P != 0 && size != s.size {
+        let tail = size.min(self.size());
+        if tail % P != 0 && size != self.size() {
             s.extents.zero_tail(tail / P, (tail % P) as usize);
         }
-        let shrinks = size < s.size;
-        self.resize(&mut s, size);
+        let shrinks = size < self.size();
+        self.size.store(size, Ordering::Release);
         if !shrinks {
             return Ok(());
         }
@@ -391,7 +387,7 @@ impl PageObject {
         let _one = self.change.lock();
         let end = offset.checked_add(len).ok_or(Errno::EFBIG)?;
         let mut s = self.state.lock();
-        if end > s.size && s.seals & F_SEAL_GROW != 0 {
+        if end > self.size() && s.seals & F_SEAL_GROW != 0 {
             return Err(Errno::EPERM);
         }
         let (mut page, end) = (offset / P, end.div_ceil(P));
@@ -428,7 +424,9 @@ impl PageObject {
         if s.seals & (F_SEAL_WRITE | F_SEAL_FUTURE_WRITE) != 0 {
             return Err(Errno::EPERM);
         }
-        let end = offset.saturating_add(len).min(s.size.next_multiple_of(P));
+        let end = offset
+            .saturating_add(len)
+            .min(self.size().next_multiple_of(P));
         if offset >= end {
             return Ok(());
         }
@@ -463,16 +461,16 @@ impl PageObject {
     /// First data (or hole) at or after `offset`, by whole pages; ENXIO beyond the end.
     pub fn seek_data(&self, offset: u64, data: bool) -> Result<u64> {
         let s = self.state.lock();
-        if offset >= s.size {
+        if offset >= self.size() {
             return Err(Errno::ENXIO);
         }
         let page = offset / P;
         let found = if data {
             s.extents.next_present(page).ok_or(Errno::ENXIO)? * P
         } else {
-            (s.extents.next_absent(page) * P).min(s.size)
+            (s.extents.next_absent(page) * P).min(self.size())
         };
-        if found >= s.size && data {
+        if found >= self.size() && data {
             return Err(Errno::ENXIO);
         }
         Ok(found.max(offset))
@@ -508,7 +506,7 @@ impl PageObject {
         let end = offset
             .saturating_add(max)
             .div_ceil(P)
-            .min(s.size.div_ceil(P));
+            .min(self.size().div_ceil(P));
         (offset / P < end).then(|| s.extents.run(offset / P, end))?
     }
 
@@ -527,7 +525,7 @@ impl PageObject {
         let end = offset
             .saturating_add(max)
             .div_ceil(P)
-            .min(s.size.div_ceil(P));
+            .min(self.size().div_ceil(P));
         if page >= end {
             return Err(Errno::ENXIO);
         }
@@ -538,10 +536,10 @@ impl PageObject {
             // It was cut off in between.
             return Err(Errno::ENXIO);
         }
-        if self.fixed && s.size > SMALL {
+        if self.fixed && self.size() > SMALL {
             // The whole block, if it can be had; it takes memory only as it is touched.
             let first = page & !(LARGE - 1);
-            let last = (first + LARGE).min(s.size.div_ceil(P));
+            let last = (first + LARGE).min(self.size().div_ceil(P));
             let mut at = first;
             while at < last
                 && let Some(r) = s.extents.fill(at, last, |n| self.charge(n))

@@ -68,7 +68,7 @@ impl PageObject {
     /// file is filled up with zeros.
     pub fn install(&self, offset: u64, data: &[u8]) -> Result<()> {
         let mut s = self.state.lock();
-        let last = s.size.div_ceil(P);
+        let last = self.size().div_ceil(P);
         for (page, piece) in (offset / P..last).zip(data.chunks(PAGE)) {
             if s.extents.run(page, page + 1).is_none() {
                 let run = s.extents.fill(page, page + 1, |n| self.charge(n));
@@ -106,7 +106,11 @@ impl PageObject {
     /// Contents at an offset below the size, if they are there.
     fn present(&self, at: u64, max: usize) -> Option<Run> {
         let s = self.state.lock();
-        let left = s.size.checked_sub(at).filter(|&n| n > 0)?.min(max as u64);
+        let left = self
+            .size()
+            .checked_sub(at)
+            .filter(|&n| n > 0)?
+            .min(max as u64);
         let skip = (at % P) as usize;
         let mut run = s.extents.run(at / P, (at + left).div_ceil(P))?;
         run.offset += skip;
@@ -220,7 +224,7 @@ impl PageObject {
         let pages = offset / P..(offset + len).div_ceil(P);
         let mut s = self.state.lock();
         let s = &mut *s;
-        let last = s.size.div_ceil(P);
+        let last = self.size().div_ceil(P);
         let mut taken = BTreeSet::new();
         for set in [&mut s.changed.changing, &mut s.changed.still] {
             let some: Vec<u64> = set.range(pages.clone()).copied().collect();
@@ -242,7 +246,7 @@ impl PageObject {
         } else {
             pages.extend(&s.changed.changing);
         }
-        let last = s.size.div_ceil(P);
+        let last = self.size().div_ceil(P);
         (pages.into_iter())
             .filter(|p| *p < last && s.extents.run(*p, p + 1).is_some())
             .collect()

@@ -120,7 +120,7 @@ impl park::Parking for Mock {
     fn readiness_set(&self, _: HostFd, _: HostFd, _: Option<(u32, u64)>) -> Result<()> {
         Err(ENOSYS)
     }
-    fn readiness_take(&self, _: HostFd, _: &mut [(u32, u64)]) -> Result<usize> {
+    fn readiness_take(&self, _: HostFd, _: &mut [HostEvent]) -> Result<usize> {
         Err(ENOSYS)
     }
 }

@@ -170,6 +170,8 @@ pub trait FileOps: Any + Send + Sync {
 /// An open file description, `open(2)`: what descriptors refer to.
 pub struct File {
     pub ops: Arc<dyn FileOps>,
+    /// What [`FileOps::seekable`] says.
+    seekable: bool,
     /// Where it was opened; `None` for pipes, sockets and the like.
     pub path: Option<Path>,
     /// `O_*` access mode and status flags.
@@ -222,6 +224,7 @@ impl File {
         hold: Option<Hold>,
     ) -> Arc<File> {
         Arc::new(File {
+            seekable: ops.seekable(),
             ops,
             path,
             flags: AtomicU32::new(flags),
@@ -301,7 +304,7 @@ impl File {
     pub fn is_regular(&self) -> bool {
         match &self.path {
             Some(p) => p.kind() == super::Kind::Regular,
-            None => self.ops.seekable(),
+            None => self.seekable,
         }
     }
 
@@ -314,7 +317,7 @@ impl File {
     /// reading, EISDIR.
     pub fn read(&self, t: &Task, dst: &mut IoDst<'_>) -> Result<usize> {
         self.check_read()?;
-        if !self.ops.seekable() {
+        if !self.seekable {
             return self.was_read(t, self.ops.read(t, self, dst, None));
         }
         let mut pos = self.pos.lock();
@@ -325,7 +328,7 @@ impl File {
 
     /// Reads at an offset; as [`File::read`], and ESPIPE without positions.
     pub fn read_at(&self, t: &Task, dst: &mut IoDst<'_>, offset: u64) -> Result<usize> {
-        if !self.ops.seekable() {
+        if !self.seekable {
             return Err(Errno::ESPIPE);
         }
         self.check_read()?;
@@ -348,7 +351,7 @@ impl File {
         if !self.writable() {
             return Err(Errno::EBADF);
         }
-        if !self.ops.seekable() {
+        if !self.seekable {
             return self.was_written(t, self.ops.write(t, self, src, None));
         }
         let mut pos = self.pos.lock();
@@ -364,7 +367,7 @@ impl File {
     /// Writes at an offset (with `O_APPEND` at the end all the same); as [`File::write`], and
     /// ESPIPE without positions.
     pub fn write_at(&self, t: &Task, src: &mut IoSrc<'_>, offset: u64) -> Result<usize> {
-        if !self.ops.seekable() {
+        if !self.seekable {
             return Err(Errno::ESPIPE);
         }
         if !self.writable() {

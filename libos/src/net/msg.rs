@@ -60,14 +60,16 @@ pub fn sys_recvfrom(
     let mut dst = IoDst::user(t, buf, len)?;
     let f = t.file(fd)?;
     let s = socket_of(&f)?;
-    let mut msg = Incoming::plain(flags | dontwait(&f));
-    msg.wants_addr = !addr.is_null();
+    let flags = flags | dontwait(&f);
+    if addr.is_null() {
+        return s.read(t, &mut dst, flags);
+    }
+    let mut msg = Incoming::plain(flags);
+    msg.wants_addr = true;
     let n = s.recv(t, &mut dst, &mut msg)?;
     // What came along and cannot be delivered is closed.
     scm::deliver(t, &mut msg, UserAddr(0))?;
-    if !addr.is_null() {
-        address::write(t, &msg.addr.unwrap_or_default(), addr, addr_len)?;
-    }
+    address::write(t, &msg.addr.unwrap_or_default(), addr, addr_len)?;
     Ok(n)
 }
 

@@ -378,6 +378,10 @@ pub trait Socket: Any + Send + Sync {
     fn name(&self, peer: bool) -> Result<Vec<u8>>;
     fn send(&self, t: &Task, src: &mut IoSrc<'_>, msg: &Outgoing<'_>) -> Result<usize>;
     fn recv(&self, t: &Task, dst: &mut IoDst<'_>, msg: &mut Incoming) -> Result<usize>;
+    /// As [`Socket::recv`], of the bytes alone: what comes along with them is dropped.
+    fn read(&self, t: &Task, dst: &mut IoDst<'_>, flags: u32) -> Result<usize> {
+        self.recv(t, dst, &mut Incoming::plain(flags))
+    }
     /// `how` is one of `SHUT_*`.
     fn shutdown(&self, how: u32) -> Result<()>;
     /// An option that [`super::options`] does not answer.
@@ -465,7 +469,7 @@ impl FileOps for SocketFile {
         if dst.left() == 0 {
             return Ok(0);
         }
-        self.0.recv(t, dst, &mut Incoming::plain(dontwait(f)))
+        self.0.read(t, dst, dontwait(f))
     }
 
     fn write(

@@ -31,7 +31,15 @@ use bastide_pal::context::Entry;
 
 /// The last step before the application runs (again): exits, stops and signals that are due. The
 /// thread does not run the application again if the frame says [`Entry::Gone`] afterwards.
+#[inline]
 pub fn to_user(t: &Arc<Task>, ctx: &mut Context) {
+    if !t.work().is_empty() {
+        attend(t, ctx);
+    }
+}
+
+#[cold]
+fn attend(t: &Arc<Task>, ctx: &mut Context) {
     while ctx.entry != Entry::Gone as u64 && !t.work().is_empty() {
         if t.work().contains(Work::EXIT) {
             exit::exit_task(t);

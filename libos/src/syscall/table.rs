@@ -11,7 +11,6 @@ use crate::{Errno, SysResult, Task};
 #[allow(unused_imports)]
 use Support::{Full, Partial, Refused};
 use alloc::sync::Arc;
-use bastide_base::sync::Once;
 
 const fn e(
     nr: u16,
@@ -416,37 +415,21 @@ pub static TABLE: &[Entry] = &[
     e(167, "swapon", "path,flags", &h(refuse), Refused("ENOSYS: there is no swap")),
 ];
 
-/// Row numbers by call number, made when first asked for.
-static INDEX: Once<[u16; 512]> = Once::new();
-
-fn index() -> [u16; 512] {
+/// Row numbers by call number.
+static INDEX: [u16; 512] = {
     let mut out = [u16::MAX; 512];
-    for (i, entry) in TABLE.iter().enumerate() {
-        out[usize::from(entry.nr)] = i as u16;
+    let mut i = 0;
+    while i < TABLE.len() {
+        let row = &mut out[TABLE[i].nr as usize];
+        assert!(*row == u16::MAX, "a number stands twice in the table");
+        *row = i as u16;
+        i += 1;
     }
     out
-}
+};
 
 /// The row of a number.
 pub fn lookup(nr: u64) -> Option<&'static Entry> {
-    let i = *INDEX.get_or_init(index).get(usize::try_from(nr).ok()?)?;
+    let i = *INDEX.get(usize::try_from(nr).ok()?)?;
     TABLE.get(usize::from(i))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn no_number_stands_twice() {
-        let mut seen = std::collections::BTreeSet::new();
-        for entry in TABLE {
-            assert!(
-                seen.insert(entry.nr),
-                "{} ({}) stands twice",
-                entry.name,
-                entry.nr
-            );
-        }
-    }
 }

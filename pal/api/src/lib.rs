@@ -26,7 +26,7 @@ pub use context::{Context, Fault};
 pub use file::{HostFd, HostFiles, HostStat, IoVec};
 pub use mem::{AddressSpace, MapSource, Prot};
 pub use net::HostSockets;
-pub use park::{Bet, HostPoll, Park, ParkState};
+pub use park::{Bet, HostEvent, HostPoll, Park, ParkState};
 pub use thread::{Kernel, Spawn, Start, ThreadId, Threads};
 
 /// A host error: a Linux error number, 1..=4095.

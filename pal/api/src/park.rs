@@ -92,6 +92,16 @@ pub struct HostPoll {
     pub revents: u16,
 }
 
+/// A descriptor of a readiness set is ready: the host's `struct epoll_event`.
+#[derive(Clone, Copy, Debug, Default)]
+#[repr(C, packed)]
+pub struct HostEvent {
+    /// `EPOLL*` bits.
+    pub events: u32,
+    /// What it was added with.
+    pub cookie: u64,
+}
+
 /// Sleeping and waking.
 pub trait Parking {
     /// Sleeps until a permit is there (and takes it), until the monotonic `deadline` in
@@ -115,8 +125,8 @@ pub trait Parking {
         fd: HostFd,
         events: Option<(u32, u64)>,
     ) -> crate::Result<()>;
-    /// Takes ready descriptors as `(events, cookie)` without waiting; returns how many.
-    fn readiness_take(&self, set: HostFd, out: &mut [(u32, u64)]) -> crate::Result<usize>;
+    /// Takes ready descriptors without waiting; returns how many.
+    fn readiness_take(&self, set: HostFd, out: &mut [HostEvent]) -> crate::Result<usize>;
     /// Sleeps as [`Parking::park`] does until the set has ready descriptors, and takes them. None
     /// if another reason ended the sleep, or none at all.
     fn readiness_wait(
@@ -124,7 +134,7 @@ pub trait Parking {
         park: &Park,
         deadline: Option<u64>,
         set: HostFd,
-        out: &mut [(u32, u64)],
+        out: &mut [HostEvent],
     ) -> crate::Result<usize> {
         park_and_take(self, park, deadline, set, out)
     }
@@ -136,7 +146,7 @@ pub fn park_and_take<P: Parking + ?Sized>(
     park: &Park,
     deadline: Option<u64>,
     set: HostFd,
-    out: &mut [(u32, u64)],
+    out: &mut [HostEvent],
 ) -> crate::Result<usize> {
     const READABLE: u16 = 1;
     let mut hosts = [HostPoll {

@@ -2,7 +2,7 @@
 
 use crate::{Hostile, Lie, call};
 use bastide_pal::park::Parking;
-use bastide_pal::{Clock, HostFd, HostPoll, Park, ParkState, Platform, Result};
+use bastide_pal::{Clock, HostEvent, HostFd, HostPoll, Park, ParkState, Platform, Result};
 use std::sync::atomic::{AtomicU32, Ordering};
 
 /// Sleeps for at most `ms`; says whether a descriptor is ready.
@@ -80,23 +80,22 @@ impl Parking for Hostile {
         }
         .map(drop)
     }
-    fn readiness_take(&self, set: HostFd, out: &mut [(u32, u64)]) -> Result<usize> {
+    fn readiness_take(&self, set: HostFd, out: &mut [HostEvent]) -> Result<usize> {
         self.check("readiness_take")?;
-        let mut list = vec![libc::epoll_event { events: 0, u64: 0 }; out.len()];
         let a = [
             set.0 as usize,
-            list.as_mut_ptr() as usize,
-            list.len(),
+            out.as_mut_ptr() as usize,
+            out.len(),
             0,
             0,
             0,
         ];
         let n = call(libc::SYS_epoll_wait, a)?;
-        for (o, e) in out.iter_mut().zip(&list) {
-            *o = (e.events, e.u64);
-        }
         if self.lie("readiness_take") == Some(Lie::Changed) {
-            out.fill((u32::MAX, u64::MAX / 3));
+            out.fill(HostEvent {
+                events: u32::MAX,
+                cookie: u64::MAX / 3,
+            });
             return Ok(out.len());
         }
         Ok(self.length("readiness_take", n, out.len()))

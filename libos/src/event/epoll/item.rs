@@ -1,6 +1,6 @@
 //! One watched descriptor.
 
-use super::{Hosts, Key, Shared};
+use super::{Event, Hosts, Key, Shared};
 use crate::Task;
 use crate::fs::File;
 use crate::wait::{
@@ -62,6 +62,30 @@ impl Item {
             repeated: AtomicBool::new(false),
             said: AtomicU64::new(0),
         }
+    }
+
+    /// It is watched, and its file is open.
+    pub fn is_watched(&self) -> bool {
+        !self.removed.load(Ordering::SeqCst) && self.file.strong_count() > 0
+    }
+
+    /// The event to report now that the host has said `ready` of `fd`, if its word is enough and
+    /// nothing about the item changes by that: the host sees to the next one.
+    pub fn straight(&self, fd: HostFd, ready: Events) -> Option<Event> {
+        let flags = self.flags();
+        let next_is_said = flags & EPOLLET != 0 || self.repeated.load(Ordering::SeqCst);
+        let settled = self.exact.load(Ordering::SeqCst)
+            && !self.queued.load(Ordering::SeqCst)
+            && !self.stale.load(Ordering::SeqCst)
+            && !self.removed.load(Ordering::SeqCst);
+        if !settled || !next_is_said || flags & EPOLLONESHOT != 0 {
+            return None;
+        }
+        let events = self.file.upgrade()?.ops.poll_knowing(fd, ready)? & self.wanted();
+        (events != 0 && events & !ready == 0).then(|| Event {
+            events,
+            data: self.data(),
+        })
     }
 
     /// What the file is ready for if the host has said `ready` of its descriptor; `None` if that

@@ -28,7 +28,7 @@ use bastide_base::sync::Mutex;
 use core::any::Any;
 use core::fmt::Write;
 use core::sync::atomic::{AtomicU64, Ordering};
-use hosts::Hosts;
+use hosts::{Hosts, Out};
 use item::{EPOLLET, EPOLLEXCLUSIVE, EPOLLONESHOT, Item};
 use nest::Nest;
 use zerocopy::{Immutable, IntoBytes};
@@ -131,10 +131,10 @@ impl Epoll {
     }
 
     /// Asks the host what is ready, and returns the round.
-    fn ask(&self) -> u64 {
+    fn ask(&self, out: &mut Out<'_>) -> u64 {
         self.tidy();
         let round = self.round();
-        self.hosts.take(&self.shared, round);
+        self.hosts.take(&self.shared, round, out);
         round
     }
 
@@ -253,11 +253,11 @@ impl Epoll {
         }
     }
 
-    /// Takes at most `max` events that are there for a task, after the host was asked in `round`.
-    fn collect(&self, t: &Task, max: usize, round: u64) -> Vec<Event> {
+    /// Takes events that are there for a task, until there are `max` of them, after the host was
+    /// asked in `round`.
+    fn collect(&self, t: &Task, max: usize, round: u64, out: &mut Vec<Event>) {
         // Level-triggered items go back to the end: see each of them once.
         let mut left = self.shared.ready.lock().len();
-        let mut out = Vec::new();
         while left > 0 && out.len() < max {
             left -= 1;
             let Some(item) = self.shared.pop() else {
@@ -280,7 +280,6 @@ impl Epoll {
             }
             self.reported.lock().push(item);
         }
-        out
     }
 
     /// The `nth` watched file with a descriptor number, for `kcmp(2)`.
@@ -294,7 +293,11 @@ impl Epoll {
 
     /// Something would be collected by a task.
     fn any_ready(&self, t: Option<&Task>) -> bool {
-        let round = self.ask();
+        let mut none = Vec::new();
+        let round = self.ask(&mut Out {
+            list: &mut none,
+            max: 0,
+        });
         let mut left = self.shared.ready.lock().len();
         while left > 0 {
             left -= 1;

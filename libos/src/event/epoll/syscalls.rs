@@ -1,7 +1,7 @@
 //! The calls: `epoll_create(2)`, `epoll_ctl(2)`, `epoll_wait(2)`.
 
 use super::item::{EPOLLET, EPOLLEXCLUSIVE, EPOLLWAKEUP};
-use super::{Epoll, Event};
+use super::{Epoll, Event, Out};
 use crate::event::{deadline_after, read_timespec};
 use crate::fs::file::O_RDWR;
 use crate::fs::{FdFlags, File};
@@ -79,15 +79,17 @@ fn wait(t: &Task, ep: &Epoll, max: usize, deadline: Option<u64>) -> Result<Vec<E
     let registration = (deadline != Some(0)).then(|| queue.register(t.parker.clone(), true));
     // With nothing else to report, sleeping asks the host too.
     let mut asked = deadline == Some(0) || !ep.shared.ready.lock().is_empty();
+    let mut got = Vec::new();
+    let ask = |list: &mut Vec<Event>| ep.ask(&mut Out { list, max });
     let mut round = if asked {
-        ep.ask()
+        ask(&mut got)
     } else {
         ep.tidy();
         ep.round()
     };
     let mut slept = false;
     let r = loop {
-        let got = ep.collect(t, max, round);
+        ep.collect(t, max, round, &mut got);
         if !got.is_empty() || deadline == Some(0) {
             break Ok(got);
         }
@@ -96,14 +98,19 @@ fn wait(t: &Task, ep: &Epoll, max: usize, deadline: Option<u64>) -> Result<Vec<E
             if core::mem::replace(&mut asked, true) {
                 break Err(Errno::EINTR);
             }
-            round = ep.ask();
+            round = ask(&mut got);
             continue;
         }
         if slept && deadline.is_some_and(|d| time::monotonic() >= d) {
             break Ok(got);
         }
         round = ep.round();
-        ep.hosts.sleep(&t.parker.park, deadline, &ep.shared, round);
+        let out = &mut Out {
+            list: &mut got,
+            max,
+        };
+        ep.hosts
+            .sleep(&t.parker.park, deadline, &ep.shared, round, out);
         (slept, asked) = (true, true);
     };
     drop(registration);

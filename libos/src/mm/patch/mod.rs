@@ -175,6 +175,7 @@ impl Site {
 }
 
 /// A call came by a trap. Counts it, and rewrites its site when it is time.
+#[cold]
 pub fn trapped(t: &Task, ctx: &Context) {
     let Some(entry) = pal().direct_entry().filter(|_| kernel().config.patch) else {
         return;
@@ -268,6 +269,7 @@ fn make_stub(mm: &Mm, s: &mut Sites, site: usize, known: &mut Site, entry: u32) 
 }
 
 /// Where a call that is about to return to `rip` must continue.
+#[cold]
 pub fn continue_at(t: &Task, rip: u64) -> u64 {
     let mm = t.mm();
     let s = mm.sites.lock();

@@ -213,6 +213,33 @@ impl HostSocket {
         Ok(n)
     }
 
+    /// Sends what is left after `sent` bytes, waiting as long as `patience` allows.
+    fn send_on(
+        &self,
+        t: &Task,
+        src: &mut IoSrc<'_>,
+        msg: &Outgoing<'_>,
+        patience: Patience,
+        mut sent: usize,
+    ) -> Result<usize> {
+        let control = outgoing_control(msg.control)?;
+        let addr = msg.addr.unwrap_or_default();
+        loop {
+            let r = self.retry(t, patience, POLLOUT, || {
+                self.try_send(t, src, addr, &control, msg.flags)
+            });
+            match r {
+                Ok(n) => sent += n,
+                Err(_) if sent > 0 => return Ok(sent),
+                Err(Errno::EPIPE) if self.is_stream() => return Err(broken_pipe(t, msg.flags)),
+                Err(e) => return Err(e),
+            }
+            if !self.is_stream() || src.left() == 0 || patience.none() {
+                return Ok(sent);
+            }
+        }
+    }
+
     /// One try to receive. `addr` and `control` are filled; lengths in the answer are true.
     pub fn try_recv(
         &self,
@@ -438,23 +465,24 @@ impl Socket for HostSocket {
     }
 
     fn send(&self, t: &Task, src: &mut IoSrc<'_>, msg: &Outgoing<'_>) -> Result<usize> {
-        let control = outgoing_control(msg.control)?;
-        let addr = msg.addr.unwrap_or_default();
         let patience = self.common.send_patience(msg.flags & MSG_DONTWAIT != 0);
-        let mut sent = 0;
-        loop {
-            let r = self.retry(t, patience, POLLOUT, || {
-                self.try_send(t, src, addr, &control, msg.flags)
-            });
-            match r {
-                Ok(n) => sent += n,
-                Err(_) if sent > 0 => return Ok(sent),
-                Err(Errno::EPIPE) if self.is_stream() => return Err(broken_pipe(t, msg.flags)),
-                Err(e) => return Err(e),
+        let (None, [], Some(Pieces::One([piece]))) = (msg.addr, msg.control, src.pieces()) else {
+            return self.send_on(t, src, msg, patience, 0);
+        };
+        let sent = pal().send(self.fd(), &[piece], &[], &[], msg.flags);
+        match sent.map_err(host_error) {
+            Ok(n) => {
+                let n = n.min(piece.len);
+                src.advance(n);
+                if !self.is_stream() || src.left() == 0 || patience.none() {
+                    return Ok(n);
+                }
+                self.send_on(t, src, msg, patience, n)
             }
-            if !self.is_stream() || src.left() == 0 || patience.none() {
-                return Ok(sent);
-            }
+            Err(Errno::EAGAIN) if !patience.none() => self.send_on(t, src, msg, patience, 0),
+            Err(Errno::EFAULT) => self.send_on(t, src, msg, patience, 0),
+            Err(Errno::EPIPE) if self.is_stream() => Err(broken_pipe(t, msg.flags)),
+            Err(e) => Err(e),
         }
     }
 
@@ -478,6 +506,25 @@ impl Socket for HostSocket {
                 Err(e) => return Err(e),
             }
         }
+    }
+
+    fn read(&self, t: &Task, dst: &mut IoDst<'_>, flags: u32) -> Result<usize> {
+        let patience = self.common.receive_patience(flags & MSG_DONTWAIT != 0);
+        if let (true, Some(Pieces::One([piece]))) = (self.is_stream(), dst.pieces())
+            && flags & !MSG_DONTWAIT == 0
+        {
+            match pal().recv_plain(self.fd(), piece, 0).map_err(host_error) {
+                // The long way waits, or has the memory repaired.
+                Err(Errno::EAGAIN) if !patience.none() => {}
+                Err(Errno::EFAULT) => {}
+                r => {
+                    let n = believable(r?, 0, piece.len).len;
+                    dst.advance(n);
+                    return Ok(n);
+                }
+            }
+        }
+        self.recv(t, dst, &mut Incoming::plain(flags))
     }
 
     fn shutdown(&self, how: u32) -> Result<()> {

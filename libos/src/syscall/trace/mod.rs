@@ -67,6 +67,7 @@ fn kinds(entry: Option<&Entry>) -> impl Iterator<Item = (usize, &'static str)> {
 }
 
 /// Before the call.
+#[cold]
 pub fn before(t: &Task, entry: Option<&Entry>, ctx: &Context) -> Started {
     let mut started = Started {
         args: ctx.args(),
@@ -104,6 +105,7 @@ pub fn before(t: &Task, entry: Option<&Entry>, ctx: &Context) -> Started {
 }
 
 /// After the call.
+#[cold]
 pub fn after(t: &Task, entry: Option<&Entry>, started: Started, result: SysResult) {
     if kernel().config.trace_summary {
         let spent = crate::time::monotonic().saturating_sub(started.at);

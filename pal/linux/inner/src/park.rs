@@ -6,7 +6,7 @@ use crate::host::{self, host};
 use crate::start::upcalls;
 use alloc::vec::Vec;
 use bastide_pal::park::{Parking, park_and_take};
-use bastide_pal::{HostFd, HostPoll, Park, ParkState, Result};
+use bastide_pal::{HostEvent, HostFd, HostPoll, Park, ParkState, Result};
 use core::sync::atomic::{AtomicU32, Ordering};
 
 const FUTEX_WAIT_BITSET: u32 = 9;
@@ -14,8 +14,6 @@ const FUTEX_WAKE: u32 = 1;
 /// Only threads of one host process wait and wake, which the host finds faster.
 const PRIVATE: u32 = 128;
 const EINTR: i32 = 4;
-/// Ready descriptors taken at a time.
-const BATCH: usize = 64;
 
 fn timespec(ns: u64) -> [i64; 2] {
     [(ns / 1_000_000_000) as i64, (ns % 1_000_000_000) as i64]
@@ -201,9 +199,9 @@ impl Parking for LinuxPal {
             // SAFETY: touches no memory.
             return host::check(unsafe { host!(__NR_epoll_ctl, set.0, 2, fd.0, 0) }).map(|_| ());
         };
-        let event = EpollEvent {
+        let event = HostEvent {
             events: mask,
-            data: cookie,
+            cookie,
         };
         // SAFETY: the host reads the event.
         let added = host::check(unsafe { host!(__NR_epoll_ctl, set.0, 1, fd.0, &raw const event) });
@@ -217,17 +215,20 @@ impl Parking for LinuxPal {
         }
     }
 
-    fn readiness_take(&self, set: HostFd, out: &mut [(u32, u64)]) -> Result<usize> {
-        let mut events = [EpollEvent { events: 0, data: 0 }; BATCH];
-        let max = out.len().min(events.len());
-        if max == 0 {
-            return Ok(0);
-        }
-        // SAFETY: the host fills at most `max` events.
-        let r = unsafe { host!(__NR_epoll_pwait, set.0, events.as_mut_ptr(), max, 0, 0, 8) };
-        let n = host::check_len(r, max)?;
-        copy_events(n, &events, out);
-        Ok(n)
+    fn readiness_take(&self, set: HostFd, out: &mut [HostEvent]) -> Result<usize> {
+        // SAFETY: the host fills at most that many events.
+        let r = unsafe {
+            host!(
+                __NR_epoll_pwait,
+                set.0,
+                out.as_mut_ptr(),
+                out.len(),
+                0,
+                0,
+                8
+            )
+        };
+        host::check_len(r, out.len())
     }
 
     fn readiness_wait(
@@ -235,49 +236,31 @@ impl Parking for LinuxPal {
         park: &Park,
         deadline: Option<u64>,
         set: HostFd,
-        out: &mut [(u32, u64)],
+        out: &mut [HostEvent],
     ) -> Result<usize> {
-        let mut events = [EpollEvent { events: 0, data: 0 }; BATCH];
-        let max = out.len().min(events.len());
         // Whole milliseconds; the rest of them is slept as any other time.
         let left = deadline.map(|d| d.saturating_sub(upcalls().monotonic()) / 1_000_000);
-        if left == Some(0) || max == 0 {
+        if left == Some(0) {
             return park_and_take(self, park, deadline, set, out);
         }
         let left = left.map_or(-1, |ms| i32::try_from(ms).unwrap_or(i32::MAX));
         let mut r = 0;
         sleep_as(park, ParkState::Polling, || {
-            // SAFETY: the host fills at most `max` events, which are a local.
+            // SAFETY: the host fills at most that many events.
             r = unsafe {
                 host::bastide_host_epoll(
                     set.0,
-                    events.as_mut_ptr() as usize,
-                    max,
+                    out.as_mut_ptr() as usize,
+                    out.len(),
                     left,
                     park.state.as_ptr() as usize,
                     ParkState::Notified as u32,
                 )
             };
         });
-        let n = match host::check_len(r, max) {
-            Err(bastide_pal::Error(EINTR)) => 0,
-            r => r?,
-        };
-        copy_events(n, &events, out);
-        Ok(n)
-    }
-}
-
-#[repr(C, packed)]
-#[derive(Clone, Copy)]
-struct EpollEvent {
-    events: u32,
-    data: u64,
-}
-
-/// Copies the first `n` events out.
-fn copy_events(n: usize, events: &[EpollEvent], out: &mut [(u32, u64)]) {
-    for (o, e) in out.iter_mut().zip(&events[..n]) {
-        *o = (e.events, e.data);
+        match host::check_len(r, out.len()) {
+            Err(bastide_pal::Error(EINTR)) => Ok(0),
+            r => r,
+        }
     }
 }

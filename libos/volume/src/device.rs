@@ -35,10 +35,6 @@ pub trait Platform: Send + Sync {
     fn random(&self, buf: &mut [u8]) -> Result<()>;
     /// Nanoseconds since 1970.
     fn now(&self) -> i64;
-    /// Lets others run for a moment: somebody still reads what is to be used again.
-    fn pause(&self) {
-        core::hint::spin_loop();
-    }
 }
 
 /// What an anchor remembers: the newest state of one volume.

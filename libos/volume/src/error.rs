@@ -21,6 +21,8 @@ pub enum Error {
     NotEmpty,
     /// The volume is full (ENOSPC).
     NoSpace,
+    /// There is no room until reads end that are under way: then it is to be tried again.
+    Busy,
     /// The volume is open for reading only (EROFS).
     ReadOnly,
     /// The name is empty or longer than 255 bytes (ENAMETOOLONG).
@@ -88,6 +90,17 @@ pub enum DeviceError {
     Altered { block: u64 },
 }
 
+impl Error {
+    /// Something in the file cannot be read, and will not be the next time either.
+    pub(crate) fn is_damage(&self) -> bool {
+        use Error::{Damaged, Device, Malformed};
+        matches!(
+            self,
+            Damaged { .. } | Malformed { .. } | Device(DeviceError::Failed)
+        )
+    }
+}
+
 impl From<DeviceError> for Error {
     fn from(e: DeviceError) -> Error {
         match e {
@@ -112,6 +125,7 @@ impl fmt::Display for Error {
             Error::IsDir => f.write_str("is a directory"),
             Error::NotEmpty => f.write_str("the directory is not empty"),
             Error::NoSpace => f.write_str("the volume is full"),
+            Error::Busy => f.write_str("what was freed is still being read: try again"),
             Error::ReadOnly => f.write_str("the volume is open for reading only"),
             Error::NameTooLong => f.write_str("the name is empty or longer than 255 bytes"),
             Error::Invalid => f.write_str("not possible for this kind of file"),

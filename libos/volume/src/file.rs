@@ -144,23 +144,36 @@ impl Volume {
         Ok((len, Some(sealed)))
     }
 
-    /// Writes contents: how much, less than asked only if the volume is full.
+    /// Writes contents: how much. Where room is scarce it is less than asked, and the rest may still
+    /// find some.
     pub fn write(&mut self, ino: u64, offset: u64, data: &[u8]) -> Result<usize> {
         let end = offset.checked_add(data.len() as u64);
-        end.filter(|end| *end <= SIZE_MAX).ok_or(Error::TooBig)?;
-        let mut done = 0;
+        let end = end.filter(|end| *end <= SIZE_MAX).ok_or(Error::TooBig)?;
+        self.before_growth(ino, end)?;
+        let (mut done, mut most) = (0, PIECE);
         while let Some(rest) = data.get(done..).filter(|r| !r.is_empty()) {
             let at = offset + done as u64;
-            let room = PIECE - (at % B) as usize;
+            let room = most - (at % B) as usize;
             let piece = rest.get(..room).unwrap_or(rest);
             let step = self.write_piece(ino, at, piece);
             match self.end_step(step) {
-                Ok(()) => done += piece.len(),
-                Err(Error::NoSpace) if done > 0 => break,
+                Ok(()) if most == PIECE => done += piece.len(),
+                Ok(()) => return Ok(done + piece.len()),
+                Err(Error::NoSpace | Error::Busy) if done > 0 => break,
+                // Less of it may find room.
+                Err(Error::NoSpace) if piece.len() > BLOCK => most = (most / 4).max(BLOCK),
                 Err(e) => return Err(e),
             }
         }
         Ok(done)
+    }
+
+    /// What is still to be freed beyond the end of a file must not be in it again.
+    pub(crate) fn before_growth(&mut self, ino: u64, end: u64) -> Result<()> {
+        match self.unfinished.contains_key(&ino) && self.inode(ino)?.size < end {
+            true => self.go_on_with(ino),
+            false => Ok(()),
+        }
     }
 
     fn write_piece(&mut self, ino: u64, offset: u64, data: &[u8]) -> Result<()> {
@@ -306,35 +319,21 @@ impl Volume {
         self.zero(ino, size, size.next_multiple_of(B).min(inode.size))?;
         inode = self.inode(ino)?;
         inode.size = size;
-        let from = size.div_ceil(B);
-        self.drop_pages(ino, from, u64::MAX);
-        // Freeing may take several commits. The mark makes a mount after a power cut go on.
-        self.mark_orphan(ino)?;
+        self.drop_pages(ino, size.div_ceil(B), u64::MAX);
         self.put_inode(ino, &inode)?;
-        self.free_from(ino, from)?;
-        if size == 0 {
-            inode = self.inode(ino)?;
-            inode.inline = true;
-            self.put_inode(ino, &inode)?;
-        }
-        match inode.nlink {
-            0 => Ok(()),
-            _ => self.unmark_orphan(ino),
+        match self.cut(ino)? {
+            true => Ok(()),
+            false => self.leave(ino),
         }
     }
 
-    /// Frees all blocks of a file from one on.
-    pub(crate) fn free_from(&mut self, ino: u64, from: u64) -> Result<()> {
-        loop {
-            let (freed, done) = self.unmap(ino, from, u64::MAX, STEP)?;
-            let mut inode = self.inode(ino)?;
-            inode.blocks = inode.blocks.saturating_sub(freed);
-            self.put_inode(ino, &inode)?;
-            if done {
-                return Ok(());
-            }
-            self.begin(Need::Little)?;
-        }
+    /// Frees what a file has of the blocks `from..to`, or some of it; whether that is all.
+    pub(crate) fn free_some(&mut self, ino: u64, from: u64, to: u64) -> Result<bool> {
+        let (freed, done) = self.unmap(ino, from, to, STEP)?;
+        let mut inode = self.inode(ino)?;
+        inode.blocks = inode.blocks.saturating_sub(freed);
+        self.put_inode(ino, &inode)?;
+        Ok(done)
     }
 
     /// Writes zeros within one block, if it holds anything.
@@ -384,14 +383,7 @@ impl Volume {
                     last
                 };
                 self.drop_pages(ino, first, last);
-                loop {
-                    let (freed, done) = self.unmap(ino, first, last, STEP)?;
-                    inode = self.inode(ino)?;
-                    inode.blocks = inode.blocks.saturating_sub(freed);
-                    self.put_inode(ino, &inode)?;
-                    if done {
-                        break;
-                    }
+                while !self.free_some(ino, first, last)? {
                     self.begin(Need::Little)?;
                 }
             }

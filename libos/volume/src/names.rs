@@ -173,9 +173,10 @@ impl Volume {
         };
         self.links(ino, 1)?;
         self.add_name(dir, entry)?;
-        match inode.nlink {
-            0 => self.unmark_orphan(ino),
-            _ => Ok(()),
+        // What is being cut short keeps its mark until that is done.
+        match inode.nlink == 0 && !self.unfinished.contains_key(&ino) {
+            true => self.unmark_orphan(ino),
+            false => Ok(()),
         }
     }
 

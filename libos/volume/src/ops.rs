@@ -1,5 +1,8 @@
 //! The operations that change a volume. Each is a whole: it finds the space that it needs before it
 //! begins and, if the device fails it halfway, it is taken back.
+//!
+//! With [`crate::Error::Busy`] there will be space once reads end that are under way. Who is told that
+//! lets others have the volume, then calls [`Volume::go_on`] and tries again.
 
 use crate::error::Result;
 use crate::inode::SetAttr;
@@ -16,7 +19,12 @@ impl Volume {
     ) -> Result<T> {
         self.begin(need)?;
         let result = f(self);
-        self.end_step(result)
+        let result = self.end_step(result)?;
+        if self.has_unfinished() {
+            // Somebody goes on later if there is no room for it now.
+            let _ = self.go_on();
+        }
+        Ok(result)
     }
 
     /// Makes a file, directory, device node, FIFO or socket; its inode number.
@@ -64,6 +72,7 @@ impl Volume {
 
     /// Changes attributes. A change of size cuts or extends a regular file.
     pub fn set_attr(&mut self, ino: u64, attr: &SetAttr) -> Result<()> {
+        self.before_growth(ino, attr.size.unwrap_or(0))?;
         self.change(Need::Little, |v| v.set_attr_in(ino, attr))
     }
 

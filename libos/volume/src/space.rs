@@ -152,8 +152,8 @@ impl Space {
         Pin(self.readers.clone())
     }
 
-    /// Gives back what nobody reads any more; whether that is all.
-    pub fn reclaim(&mut self) -> bool {
+    /// Gives back what nobody reads any more.
+    pub fn reclaim(&mut self) {
         // Who reads since an earlier commit may read what a later one freed.
         while let Some(first) = self.waiting.front_mut()
             && Arc::get_mut(&mut first.readers).is_some()
@@ -164,7 +164,6 @@ impl Space {
             }
         }
         self.lower_high();
-        self.waiting.is_empty()
     }
 
     fn lower_high(&mut self) {
@@ -269,10 +268,15 @@ impl Space {
         self.total.saturating_sub(self.count)
     }
 
-    /// Blocks that can be given out after a commit, once nobody reads them.
-    pub fn free_later(&self) -> u64 {
+    /// Blocks that can be given out once nobody reads them any more.
+    pub fn free_unread(&self) -> u64 {
         let waiting: usize = self.waiting.iter().map(|w| w.blocks.len()).sum();
-        self.free_now() + (self.pending.len() + waiting) as u64
+        self.free_now() + waiting as u64
+    }
+
+    /// As [`Space::free_unread`], but after a commit.
+    pub fn free_later(&self) -> u64 {
+        self.free_unread() + self.pending.len() as u64
     }
 
     /// Blocks that the volume may have.
@@ -331,9 +335,10 @@ mod tests {
         assert_eq!(s.alloc(1), None);
         drop((first, third));
         // Who has the second pin may have looked up block 11 too.
-        assert!(!s.reclaim() && s.alloc(1).is_none());
+        s.reclaim();
+        assert_eq!((s.alloc(1), s.free_unread()), (None, 2));
         drop(second);
-        assert!(s.reclaim());
+        s.reclaim();
         assert_eq!(s.alloc(9), Some((10, 2)));
         // What this transaction gave out, and somebody reads.
         let pin = s.pin();
@@ -343,7 +348,8 @@ mod tests {
         assert!(s.is_used(10) && !s.will_be_used(10));
         drop(pin);
         assert_eq!(s.free_later(), 1);
-        assert!(s.reclaim() && !s.is_used(10));
+        s.reclaim();
+        assert!(!s.is_used(10));
     }
 
     #[test]

@@ -18,6 +18,8 @@ pub(crate) struct Step {
     /// Changed blocks that were not in memory before, and those that no longer are.
     added: Vec<(u64, u64)>,
     dropped: Vec<((u64, u64), Page)>,
+    /// Files of which more is to be freed when it has ended.
+    left: Vec<u64>,
 }
 
 impl Step {
@@ -29,6 +31,11 @@ impl Step {
     /// A block was taken for contents.
     pub fn takes(&mut self, block: u64) {
         self.taken.push(block);
+    }
+
+    /// More of a file is to be freed.
+    pub fn leaves(&mut self, ino: u64) {
+        self.left.push(ino);
     }
 
     /// A changed block came into memory.
@@ -45,6 +52,7 @@ impl Volume {
         for block in step.freed {
             self.tree.space.free(block);
         }
+        (self.unfinished).extend(step.left.into_iter().map(|ino| (ino, None)));
         self.step.root = Some(self.root);
     }
 

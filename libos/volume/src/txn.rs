@@ -47,8 +47,6 @@ pub(crate) enum Need {
     Zero,
 }
 
-/// How often a look is taken whether those who read are done.
-const PATIENCE: u32 = 10_000;
 /// Nodes that one operation changes at most.
 const OPERATION: u64 = 32;
 
@@ -121,7 +119,8 @@ impl Volume {
     fn cost(&self, more: u64) -> u64 {
         let pages = self.pages.len() as u64 + more;
         let leaves = pages + pages / 16;
-        let chunks = self.tree.space.chunks().min(64);
+        let space = &self.tree.space;
+        let chunks = (space.chunks()).min(space.stale.len() as u64 + 64);
         pages + leaves + self.tree.changed() as u64 + chunks + OPERATION
     }
 
@@ -146,7 +145,8 @@ impl Volume {
             Need::Zero => (1, 0),
             Need::Little => (0, 0),
         };
-        let fits = |v: &Volume| v.tree.space.free_now() >= v.cost(more) + reserve;
+        let wanted = |v: &Volume| v.cost(more) + reserve;
+        let fits = |v: &Volume| v.tree.space.free_now() >= wanted(v);
         self.tree.space.reclaim();
         if fits(self) {
             return Ok(());
@@ -158,20 +158,19 @@ impl Volume {
                 return Ok(());
             }
         }
-        // The commit would give back what is pending, and no more.
-        if self.tree.space.free_later() < self.cost(more) + reserve {
-            return Err(Error::NoSpace);
+        // A commit gives back what is pending, and no more.
+        if self.tree.space.free_later() < wanted(self) {
+            return Err(match self.has_unfinished() {
+                true => Error::Busy,
+                false => Error::NoSpace,
+            });
         }
-        self.commit()?;
-        for _ in 0..PATIENCE {
-            if self.tree.space.reclaim() {
-                break;
-            }
-            self.platform.pause();
+        if self.tree.space.free_unread() < wanted(self) {
+            self.commit()?;
         }
         match fits(self) {
             true => Ok(()),
-            false => Err(Error::NoSpace),
+            false => Err(Error::Busy),
         }
     }
 

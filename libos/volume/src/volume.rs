@@ -85,6 +85,8 @@ pub struct Volume {
     pub(crate) platform: Box<dyn Platform>,
     /// Files that are open, and how often.
     pub(crate) held: BTreeMap<u64, u64>,
+    /// Files of which something is to be freed yet, and why it cannot be.
+    pub(crate) unfinished: BTreeMap<u64, Option<Error>>,
     pub(crate) read_only: bool,
     /// Nobody knows what is on disk: nothing is changed any more.
     pub(crate) stopped: bool,
@@ -217,6 +219,7 @@ impl Volume {
             mark_due: false,
             platform: options.platform,
             held: BTreeMap::new(),
+            unfinished: BTreeMap::new(),
             read_only: options.read_only,
             stopped: false,
             replaying: false,

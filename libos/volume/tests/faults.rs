@@ -229,6 +229,43 @@ fn a_host_without_room_refuses_and_nothing_is_lost() {
     assert_eq!(fsck(&mut v), Vec::<String>::new());
 }
 
+/// Whatever of a file is damaged that was to be removed: the others are there.
+#[test]
+fn what_cannot_be_removed_does_not_keep_a_volume_from_being_opened() {
+    let disk = Disk::default();
+    let mut v = create(&disk, 4 << 20);
+    let keep = v.create_file(ROOT, b"keep", &NEW).unwrap();
+    v.write(keep, 0, &[9; 3000]).unwrap();
+    let gone = v.create_file(ROOT, b"gone", &NEW).unwrap();
+    for at in 0..300 {
+        v.write(gone, 2 * at * B, &[7; BLOCK]).unwrap();
+    }
+    v.hold(gone);
+    v.unlink(ROOT, b"gone").unwrap();
+    v.commit().unwrap();
+    drop(v);
+    let image = disk.data();
+    let (mut opened, mut left) = (0, 0);
+    for block in 4..image.len() / BLOCK {
+        let mut altered = image.clone();
+        altered[block * BLOCK + 50] ^= 1;
+        let disk = Disk::with(altered);
+        let Ok(mut v) = open(&disk) else {
+            continue;
+        };
+        opened += 1;
+        let not_removed = v.usage().inodes == 3;
+        let works = (v.create_file(ROOT, b"new", &NEW))
+            .and_then(|new| v.write(new, 0, &[1; 5000]))
+            .and_then(|_| v.commit());
+        if not_removed && works.is_ok() && read_all(&mut v, keep).is_ok() {
+            left += 1;
+        }
+    }
+    // There are some nodes with extents only, and many blocks of contents.
+    assert!(opened > 300 && left > 2, "{opened} {left}");
+}
+
 #[test]
 fn a_damaged_block_fails_who_reads_it() {
     let disk = Disk::default();

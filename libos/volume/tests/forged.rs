@@ -346,7 +346,11 @@ fn a_mark_for_a_file_that_does_not_exist() {
                 put(key, 9, ino);
             }
         });
-        malformed(opened(forge).map(|_| ()));
+        // It stays, and is nobody's concern but the check's.
+        let mut v = opened(forge).unwrap();
+        v.commit().unwrap();
+        let expected = format!("inode {ino} does not exist");
+        assert!(fsck(&mut v).iter().any(|text| text.contains(&expected)));
     }
 }
 

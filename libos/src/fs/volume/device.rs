@@ -3,7 +3,7 @@
 use crate::fs::HostHandle;
 use crate::{Errno, host_error, pal};
 use alloc::vec;
-use bastide_pal::{IoVec, Park};
+use bastide_pal::IoVec;
 use bastide_volume::{Anchor, Device, DeviceError, Error, Mark, Platform, Result};
 
 /// The host file that holds a volume.
@@ -73,11 +73,6 @@ impl Platform for Enclave {
 
     fn now(&self) -> i64 {
         crate::time::realtime() as i64
-    }
-
-    fn pause(&self) {
-        let until = crate::time::monotonic() + 100_000;
-        pal().park(&Park::new(), Some(until), &mut []);
     }
 }
 

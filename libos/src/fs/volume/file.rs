@@ -104,13 +104,12 @@ impl Node {
     /// Writes one piece, at an offset or at the end: where, and how much.
     pub(super) fn write_piece(&self, offset: Option<u64>, data: &[u8]) -> Result<(u64, usize)> {
         let held = self.object.lock();
-        let (at, n) = self.core.change(|v| {
-            let at = match offset {
-                Some(at) => at,
-                None => v.inode(self.ino)?.size,
-            };
-            Ok((at, v.write(self.ino, at, data)?))
-        })?;
+        // Nobody else writes to this file meanwhile.
+        let at = match offset {
+            Some(at) => at,
+            None => self.core.with(|v| v.inode(self.ino))?.size,
+        };
+        let n = self.core.write(self.ino, at, data)?;
         if let Some(object) = &*held {
             object.overwrite(at, data.get(..n).unwrap_or_default())?;
         }

@@ -33,13 +33,15 @@ use alloc::sync::{Arc, Weak};
 use alloc::vec;
 use alloc::vec::Vec;
 use bastide_base::sync::{Mutex, Once};
-use bastide_pal::HostFd;
+use bastide_pal::{HostFd, Park};
 use bastide_volume::{BLOCK, DeviceError, Error, Image, Limits, Options, ROOT, Reading, Volume};
 use core::sync::atomic::{AtomicBool, Ordering};
 use device::{AnchorFile, Enclave, HostFile};
 
 /// How long changes wait for a commit at most, nanoseconds.
 const INTERVAL: u64 = 5_000_000_000;
+/// How long those who read have before a change is tried again that needs what they read.
+const BREATH: u64 = 100_000;
 /// Most bytes that pass through kernel memory at once, and buffers of that size that are kept.
 const BOUNCE: usize = 256 << 10;
 const BUFFERS: usize = 4;
@@ -155,6 +157,7 @@ pub(super) fn errno(e: Error) -> Errno {
         Error::IsDir => Errno::EISDIR,
         Error::NotEmpty => Errno::ENOTEMPTY,
         Error::NoSpace | Error::Device(DeviceError::Full) => Errno::ENOSPC,
+        Error::Busy => Errno::EAGAIN,
         Error::ReadOnly | Error::Stopped => Errno::EROFS,
         Error::NameTooLong => Errno::ENAMETOOLONG,
         Error::Invalid => Errno::EINVAL,
@@ -224,16 +227,46 @@ impl Core {
         Buffer { core: self, bytes }
     }
 
-    /// Changes something of the volume.
-    fn change<T>(&self, f: impl FnOnce(&mut Volume) -> bastide_volume::Result<T>) -> Result<T> {
+    /// Changes something of the volume. If there is no room until others have read what was freed,
+    /// they get the volume, and the change is tried again: it must say what it changes anew.
+    fn change<T>(&self, f: impl Fn(&mut Volume) -> bastide_volume::Result<T>) -> Result<T> {
+        let mut result = self.try_change(&f);
+        while matches!(result, Err(Error::Busy)) {
+            let until = crate::time::monotonic() + BREATH;
+            pal().park(&Park::new(), Some(until), &mut []);
+            result = match self.try_change(Volume::go_on) {
+                Ok(()) | Err(Error::Busy) => self.try_change(&f),
+                Err(e) => Err(e),
+            };
+        }
+        result.map_err(errno)
+    }
+
+    fn try_change<T>(
+        &self,
+        f: impl Fn(&mut Volume) -> bastide_volume::Result<T>,
+    ) -> bastide_volume::Result<T> {
         let mut volume = self.volume.lock();
-        let result = f(&mut volume).map_err(errno);
+        let result = f(&mut volume);
         let dirty = volume.is_dirty();
         drop(volume);
         if dirty {
             self.arm();
         }
         result
+    }
+
+    /// Writes contents: how much, less only if there is no room for the rest.
+    fn write(&self, ino: u64, offset: u64, data: &[u8]) -> Result<usize> {
+        let mut done = 0;
+        while let Some(rest) = data.get(done..).filter(|rest| !rest.is_empty()) {
+            match self.change(|v| v.write(ino, offset + done as u64, rest)) {
+                Ok(n) => done += n,
+                Err(_) if done > 0 => break,
+                Err(e) => return Err(e),
+            }
+        }
+        Ok(done)
     }
 
     /// There is something to commit in some time.
@@ -270,8 +303,8 @@ impl Core {
                 nodes.remove(&node.ino);
             }
         }
-        // What cannot be removed now is removed by the next mount.
-        let _ = self.volume.lock().release(node.ino);
+        // What cannot be removed now is removed later, or by the next mount.
+        let _ = self.try_change(|v| v.release(node.ino));
     }
 
     /// Files in use.
@@ -297,11 +330,14 @@ impl Job for Core {
             // What cannot be written now is tried again.
             again |= node.write_back().unwrap_or(true);
         }
+        let mut volume = self.volume.lock();
+        again |= volume.go_on().is_err_and(|e| e != Error::Stopped);
         // The next change, or `fsync(2)`, tells whom it concerns.
-        again |= match self.volume.lock().commit() {
+        again |= match volume.commit() {
             Ok(()) | Err(Error::Stopped) => false,
             Err(_) => true,
         };
+        drop(volume);
         if again {
             self.arm();
         }

@@ -113,8 +113,7 @@ impl Node {
             let len = same.iter().map(|p| p.0.len()).sum::<usize>();
             if same.iter().any(|p| p.0 != p.1) {
                 let data = new.get(at..at + len).unwrap_or_default();
-                let put = (self.core).change(|v| v.write(self.ino, start + at as u64, data))?;
-                if put < len {
+                if self.core.write(self.ino, start + at as u64, data)? < len {
                     return Err(Errno::ENOSPC);
                 }
                 wrote = true;

@@ -22,6 +22,9 @@ struct State {
     bytes: usize,
     /// Reading any of these fails.
     bad: Range<usize>,
+    /// Who reads several blocks waits, and how many have.
+    hold: bool,
+    held: usize,
 }
 
 /// A host file in memory.
@@ -33,11 +36,23 @@ impl Disk {
         let mut s = self.0.lock().unwrap();
         (core::mem::take(&mut s.reads), core::mem::take(&mut s.bytes))
     }
+
+    fn hold_reads(&self, hold: bool) {
+        self.0.lock().unwrap().hold = hold;
+    }
 }
 
 impl Device for Disk {
     fn read_at(&self, offset: u64, buf: &mut [u8]) -> core::result::Result<(), DeviceError> {
         let mut s = self.0.lock().unwrap();
+        if s.hold && buf.len() > BLOCK {
+            s.held += 1;
+            while s.hold {
+                drop(s);
+                std::thread::yield_now();
+                s = self.0.lock().unwrap();
+            }
+        }
         let range = offset as usize..offset as usize + buf.len();
         if range.start < s.bad.end && s.bad.start < range.end {
             return Err(DeviceError::Failed);
@@ -324,4 +339,49 @@ fn another_file_does_not_show_what_was_in_a_removed_one() {
         root.rename(b"c", &root, b"d", 0).ok();
     }
     assert_eq!(read(&root.lookup(b"d").unwrap(), 0, 10), Ok(vec![2; 10]));
+}
+
+#[test]
+fn who_needs_what_others_read_lets_them_end() {
+    let len = 20 * MIB;
+    let (disk, fs, file) = mount(len, MIB);
+    let root = fs.root();
+    let other = root.create(b"other", FILE, 0, 0, 0).unwrap();
+    other.write_at(0, &bytes(0..4096)).unwrap();
+    let full = root.create(b"full", FILE, 0, 0, 0).unwrap();
+    let free = fs.statfs().unwrap().bfree as usize * BLOCK;
+    full.write_at(0, &vec![1; free - len / 2]).unwrap();
+    let new = root.create(b"new", FILE, 0, 0, 0).unwrap();
+    fs.sync().unwrap();
+    disk.hold_reads(true);
+    std::thread::scope(|scope| {
+        let reader = scope.spawn(|| read(&file, MIB, MIB / 8));
+        while disk.0.lock().unwrap().held == 0 {
+            std::thread::yield_now();
+        }
+        let attr = SetAttr {
+            size: Some(0),
+            ..SetAttr::default()
+        };
+        file.set_attr(&attr).unwrap();
+        let generation = || fs.core.volume.lock().usage().generation;
+        let before = generation();
+        let writer = scope.spawn(|| new.write_at(0, &vec![2; len]));
+        while generation() == before {
+            std::thread::yield_now();
+        }
+        // It needs what is being read, and meanwhile others go on.
+        for _ in 0..100 {
+            assert_eq!(read(&other, 0, 4096), Ok(bytes(0..4096)));
+            assert!(new.stat().unwrap().size < len as u64);
+        }
+        disk.hold_reads(false);
+        let there = bytes(MIB..MIB + MIB / 8);
+        assert_eq!(reader.join().unwrap(), Ok(there));
+        assert_eq!(writer.join().unwrap(), Ok(()));
+    });
+    let more = full.write_at(free as u64, &vec![3; len]);
+    assert_eq!(more, Err(Errno::ENOSPC));
+    fs.sync().unwrap();
+    assert_eq!(read(&new, len - 9, 9), Ok(vec![2; 9]));
 }

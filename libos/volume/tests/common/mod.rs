@@ -32,10 +32,6 @@ impl Platform for Test {
     fn now(&self) -> i64 {
         self.1.fetch_add(1, Ordering::Relaxed) as i64
     }
-
-    fn pause(&self) {
-        std::thread::yield_now();
-    }
 }
 
 pub fn options() -> Options {

@@ -61,8 +61,11 @@ pub fn copy_in(
         if data.is_empty() {
             break;
         }
-        if data.iter().any(|b| *b != 0) && volume.write(ino, at, data)? < n {
-            return Err(Error::NoSpace.into());
+        if data.iter().any(|b| *b != 0) {
+            let mut put = 0;
+            while let Some(rest) = data.get(put..).filter(|r| !r.is_empty()) {
+                put += volume.write(ino, at + put as u64, rest)?;
+            }
         }
         at += n as u64;
         done(n as u64);

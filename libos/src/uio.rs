@@ -3,6 +3,7 @@
 
 use crate::user::{self, UserAddr};
 use crate::{Errno, Result, Task};
+use alloc::borrow::Cow;
 use alloc::vec::Vec;
 use bastide_base::pages::{PAGE, Pages};
 use bastide_pal::IoVec;
@@ -14,14 +15,12 @@ pub const IOV_MAX: usize = 1024;
 
 /// Reads an `iovec` array: EINVAL for too many pieces or a negative length, EFAULT for memory
 /// outside user space; the total is capped at [`MAX_RW`].
-pub fn read_iov(t: &Task, addr: UserAddr, count: usize) -> Result<Vec<IoVec>> {
+pub fn read_iov(t: &Task, addr: UserAddr, count: usize) -> Result<Pieces<'static>> {
     if count > IOV_MAX {
         return Err(Errno::EINVAL);
     }
-    let raw: Vec<[u64; 2]> = user::read_array(t, addr, count)?;
     let mut left = MAX_RW;
-    let mut out = Vec::with_capacity(count);
-    for [base, len] in raw {
+    let mut piece = |[base, len]: [u64; 2]| {
         if len > isize::MAX as u64 {
             return Err(Errno::EINVAL);
         }
@@ -30,21 +29,27 @@ pub fn read_iov(t: &Task, addr: UserAddr, count: usize) -> Result<Vec<IoVec>> {
             return Err(Errno::EFAULT);
         }
         left -= n;
-        out.push(IoVec {
+        Ok(IoVec {
             addr: base as usize,
             len: n,
-        });
+        })
+    };
+    if count == 1 {
+        return Ok(Pieces::One([piece(user::read(t, addr)?)?]));
     }
-    Ok(out)
+    let raw: Vec<[u64; 2]> = user::read_array(t, addr, count)?;
+    let iov: Result<Vec<IoVec>> = raw.into_iter().map(piece).collect();
+    Ok(Pieces::Many(Cow::Owned(iov?)))
 }
 
 /// Pieces of user memory; most calls have one.
-pub enum Pieces {
+#[derive(Clone)]
+pub enum Pieces<'a> {
     One([IoVec; 1]),
-    Many(Vec<IoVec>),
+    Many(Cow<'a, [IoVec]>),
 }
 
-impl core::ops::Deref for Pieces {
+impl core::ops::Deref for Pieces<'_> {
     type Target = [IoVec];
     fn deref(&self) -> &[IoVec] {
         match self {
@@ -54,7 +59,7 @@ impl core::ops::Deref for Pieces {
     }
 }
 
-impl Pieces {
+impl Pieces<'_> {
     /// One piece: EFAULT for memory outside user space; the length is capped at [`MAX_RW`].
     fn one(addr: UserAddr, len: usize) -> Result<Self> {
         let len = len.min(MAX_RW);
@@ -71,7 +76,7 @@ impl Pieces {
 
     /// The parts after `skip` bytes, up to `left` bytes of them.
     #[inline]
-    pub fn part(&self, skip: usize, left: usize) -> Pieces {
+    pub fn part(&self, skip: usize, left: usize) -> Pieces<'_> {
         match self {
             Pieces::One([v]) => {
                 let skip = skip.min(v.len);
@@ -82,12 +87,26 @@ impl Pieces {
             Pieces::Many(v) => some(v, skip, left),
         }
     }
+
+    /// Keeps the first `len` bytes.
+    pub fn truncate(&mut self, len: usize) {
+        match self {
+            Pieces::One([v]) => v.len = v.len.min(len),
+            Pieces::Many(v) => *v = Cow::Owned(remaining(v, 0, len).collect()),
+        }
+    }
 }
 
 /// Several pieces' parts: apart, so that the way of a single one stays short.
 #[inline(never)]
-fn some(iov: &[IoVec], skip: usize, left: usize) -> Pieces {
-    Pieces::Many(remaining(iov, skip, left).collect())
+fn some(iov: &[IoVec], skip: usize, left: usize) -> Pieces<'_> {
+    Pieces::Many(
+        if skip == 0 && iov.iter().map(|v| v.len).sum::<usize>() <= left {
+            Cow::Borrowed(iov)
+        } else {
+            Cow::Owned(remaining(iov, skip, left).collect())
+        },
+    )
 }
 
 /// How far a transfer has come.
@@ -149,7 +168,10 @@ impl Progress {
 }
 
 enum Target<'a> {
-    User { task: &'a Task, iov: Pieces },
+    User {
+        task: &'a Task,
+        iov: Pieces<'static>,
+    },
     Kernel(&'a mut Vec<u8>),
 }
 
@@ -162,15 +184,11 @@ pub struct IoDst<'a> {
 impl<'a> IoDst<'a> {
     /// One piece of user memory.
     pub fn user(task: &'a Task, addr: UserAddr, len: usize) -> Result<Self> {
-        Ok(Self::pieces_of(task, Pieces::one(addr, len)?))
+        Ok(Self::iov(task, Pieces::one(addr, len)?))
     }
 
     /// Several pieces, as [`read_iov`] returns them.
-    pub fn iov(task: &'a Task, iov: Vec<IoVec>) -> Self {
-        Self::pieces_of(task, Pieces::Many(iov))
-    }
-
-    fn pieces_of(task: &'a Task, iov: Pieces) -> Self {
+    pub fn iov(task: &'a Task, iov: Pieces<'static>) -> Self {
         IoDst {
             at: Progress::new(iov.bytes()),
             target: Target::User { task, iov },
@@ -202,7 +220,7 @@ impl<'a> IoDst<'a> {
 
     /// User pieces that are still to be filled, for a host call that fills them itself; then
     /// [`IoDst::advance`]. `None` for kernel memory.
-    pub fn pieces(&self) -> Option<Pieces> {
+    pub fn pieces(&self) -> Option<Pieces<'_>> {
         match &self.target {
             Target::User { iov, .. } => Some(iov.part(self.at.done, self.at.left)),
             Target::Kernel(_) => None,
@@ -278,7 +296,10 @@ impl<'a> IoDst<'a> {
 }
 
 enum Origin<'a> {
-    User { task: &'a Task, iov: Pieces },
+    User {
+        task: &'a Task,
+        iov: Pieces<'static>,
+    },
     Kernel(&'a [u8]),
 }
 
@@ -291,15 +312,11 @@ pub struct IoSrc<'a> {
 impl<'a> IoSrc<'a> {
     /// One piece of user memory.
     pub fn user(task: &'a Task, addr: UserAddr, len: usize) -> Result<Self> {
-        Ok(Self::pieces_of(task, Pieces::one(addr, len)?))
+        Ok(Self::iov(task, Pieces::one(addr, len)?))
     }
 
     /// Several pieces, as [`read_iov`] returns them.
-    pub fn iov(task: &'a Task, iov: Vec<IoVec>) -> Self {
-        Self::pieces_of(task, Pieces::Many(iov))
-    }
-
-    fn pieces_of(task: &'a Task, iov: Pieces) -> Self {
+    pub fn iov(task: &'a Task, iov: Pieces<'static>) -> Self {
         IoSrc {
             at: Progress::new(iov.bytes()),
             origin: Origin::User { task, iov },
@@ -331,7 +348,7 @@ impl<'a> IoSrc<'a> {
 
     /// User pieces still to be taken, for a host call that takes them itself; then
     /// [`IoSrc::advance`]. `None` for kernel memory.
-    pub fn pieces(&self) -> Option<Pieces> {
+    pub fn pieces(&self) -> Option<Pieces<'_>> {
         match &self.origin {
             Origin::User { iov, .. } => Some(iov.part(self.at.done, self.at.left)),
             Origin::Kernel(_) => None,

@@ -195,8 +195,8 @@ fn transfer(
     may_access(t, &target)?;
     let mm = target.mm();
     let thread = ThreadId(target.thread.load(Ordering::Acquire));
-    let mut dst = IoDst::iov(t, if write { Vec::new() } else { mine.clone() });
-    let mut src = IoSrc::iov(t, if write { mine } else { Vec::new() });
+    let mut dst = IoDst::iov(t, mine.clone());
+    let mut src = IoSrc::iov(t, mine);
     let mut buf = vec![0u8; CHUNK.min(total)];
     let mut done = 0;
     for piece in theirs {

@@ -329,7 +329,7 @@ fn kernel_piece(buf: &[u8]) -> IoVec {
 
 /// Has the memory manager repair what the host could not reach. With `shorten`, pieces end where
 /// memory does; EFAULT if nothing is left, or anything is missing without.
-fn touch(t: &Task, pieces: &mut Pieces, write: bool, shorten: bool) -> Result<()> {
+fn touch(t: &Task, pieces: &mut Pieces<'_>, write: bool, shorten: bool) -> Result<()> {
     let mut good = 0;
     let mut bad = false;
     'all: for v in pieces.iter() {
@@ -351,7 +351,7 @@ fn touch(t: &Task, pieces: &mut Pieces, write: bool, shorten: bool) -> Result<()
     if !shorten || good == 0 {
         return Err(Errno::EFAULT);
     }
-    *pieces = pieces.part(0, good);
+    pieces.truncate(good);
     Ok(())
 }
 

@@ -3,6 +3,8 @@
 
 use bastide_pal::{Error, Result};
 
+// Where a host call comes back, the processor no longer knows the way of returns: hosts wipe it
+// against speculation. A jump is found by another way.
 core::arch::global_asm!(
     ".pushsection .text.bastide_host,\"ax\",@progbits",
     ".balign 64",
@@ -19,7 +21,8 @@ core::arch::global_asm!(
     "mov r8, r9",
     "mov r9, [rsp + 8]",
     "syscall",
-    "ret",
+    "pop rcx",
+    "jmp rcx",
     // rdi pollfds, rsi count, rdx timespec, rcx address of the park word, r8d its "notified" value.
     // A kick that arrives between the test and the call is sent to the abort label.
     ".globl bastide_host_poll",
@@ -34,7 +37,8 @@ core::arch::global_asm!(
     "xor r8d, r8d",
     "syscall",
     "bastide_poll_window_end:",
-    "ret",
+    "pop rcx",
+    "jmp rcx",
     "bastide_poll_abort:",
     "mov rax, -4", // EINTR
     "ret",

@@ -36,12 +36,16 @@ struct Queue {
     realtime: Due,
     /// Tells entries with the same deadline apart.
     last: u64,
+    /// When the timer thread looks next in any case (monotonic). Who has cancelled what it wakes for
+    /// leaves it to find out.
+    looks: u64,
 }
 
 static QUEUE: Mutex<Queue> = Mutex::new(Queue {
     monotonic: BTreeMap::new(),
     realtime: BTreeMap::new(),
     last: 0,
+    looks: u64::MAX,
 });
 static SERVICE: Park = Park::new();
 
@@ -56,15 +60,20 @@ impl Queue {
 
 /// Calls `who` at or after the deadline, in nanoseconds of its clock, unless it is gone by then.
 pub fn add_timer(base: Base, deadline: u64, who: Weak<dyn Fire>) -> TimerId {
-    let (key, first) = {
+    let (key, late) = {
         let mut q = QUEUE.lock();
         q.last = q.last.wrapping_add(1);
         let key = (deadline, q.last);
         let due = q.of(base);
         due.insert(key, who);
-        (key, due.first_key_value().is_some_and(|(k, _)| *k == key))
+        let first = due.first_key_value().is_some_and(|(k, _)| *k == key);
+        let late = match base {
+            Base::Monotonic => deadline < q.looks,
+            Base::Realtime => first,
+        };
+        (key, late)
     };
-    if first {
+    if late {
         wake_service();
     }
     TimerId { base, key }
@@ -112,7 +121,14 @@ fn due() -> (Vec<Weak<dyn Fire>>, Option<u64>) {
         .keys()
         .next()
         .map(|k| now.saturating_add(k.0 - wall));
-    (out, [next, next_wall].into_iter().flatten().min())
+    let next = [next, next_wall].into_iter().flatten().min();
+    // After what fires now, it looks again at once.
+    q.looks = if out.is_empty() {
+        next.unwrap_or(u64::MAX)
+    } else {
+        0
+    };
+    (out, next)
 }
 
 /// Fires what is due; returns when to look again (monotonic).

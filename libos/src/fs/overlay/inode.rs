@@ -266,7 +266,12 @@ impl Inode for OverlayInode {
     }
 
     fn stat(&self) -> Result<Stat> {
-        let st = self.top()?.stat()?;
+        let mut st = self.top()?.stat()?;
+        if self.kind == Kind::Dir && self.lower.len() + usize::from(self.upper().is_some()) > 1 {
+            // As on Linux: subdirectories are not counted. Programs know that 1 says nothing of
+            // them, and would rely on any other number.
+            st.nlink = 1;
+        }
         Ok(self.fs.shown(st, self.upper().is_some()))
     }
 

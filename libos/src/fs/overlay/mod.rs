@@ -282,8 +282,16 @@ impl Overlay {
             _ => Vec::new(),
         };
         let new = OverlayInode::new(self.arc(), lower, Some((upper, ino)), place)?;
-        self.inodes.lock().insert(ino, Arc::downgrade(&new));
-        Ok(new)
+        let known = {
+            let mut inodes = self.inodes.lock();
+            // Somebody else may have been faster.
+            let known = inodes.get(&ino).and_then(Weak::upgrade);
+            if known.is_none() {
+                inodes.insert(ino, Arc::downgrade(&new));
+            }
+            known
+        };
+        Ok(known.unwrap_or(new))
     }
 
     /// The attributes shown for a file.

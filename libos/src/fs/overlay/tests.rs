@@ -83,6 +83,21 @@ fn removed_names_stay_removed_and_can_come_back() {
 }
 
 #[test]
+fn a_merged_directory_does_not_count_its_subdirectories() {
+    let (_fs, _upper, lower, root) = trees();
+    let links = |dir: &Node| dir.stat().unwrap().nlink;
+    let d = root.lookup(b"d").unwrap();
+    // In one tree only, it is that tree's.
+    assert_eq!(links(&root), 1);
+    assert_eq!(links(&d), links(&lower.lookup(b"d").unwrap()));
+    d.create(b"new", DIR, 0, 0, 0).unwrap();
+    assert_eq!(links(&d), 1);
+    let own = root.create(b"own", DIR, 0, 0, 0).unwrap();
+    own.create(b"sub", DIR, 0, 0, 0).unwrap();
+    assert_eq!(links(&own), 3);
+}
+
+#[test]
 fn a_directory_made_anew_is_opaque() {
     let (_fs, _upper, _lower, root) = trees();
     let d = root.lookup(b"d").unwrap();

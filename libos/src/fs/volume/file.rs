@@ -34,9 +34,14 @@ impl Node {
         let object = self.object.lock().clone();
         let mut done = 0;
         let mut buf = self.core.buffer(dst.left());
+        let mut by_block = false;
         while dst.left() > 0 {
             let at = offset.saturating_add(done as u64);
+            let in_block = BLOCK - at as usize % BLOCK;
             let mut want = dst.left().min(buf.len());
+            if by_block {
+                want = want.min(in_block);
+            }
             if let Some(object) = &object {
                 match object.read_present(at, dst) {
                     Ok(0) => {}
@@ -55,11 +60,16 @@ impl Node {
                 want = want.min(usize::try_from(next - at).unwrap_or(usize::MAX));
             }
             let part = buf.get_mut(..want).unwrap_or_default();
-            let step = (self.fetch(at, part))
-                .and_then(|n| Ok((n, dst.put(part.get(..n).unwrap_or_default())?)));
+            let fetched = self.fetch(at, part);
+            if fetched.is_err() && want > in_block {
+                // All that is before what cannot be read is read.
+                by_block = true;
+                continue;
+            }
+            let step = fetched.and_then(|n| dst.put(part.get(..n).unwrap_or_default()));
             match step {
-                Ok((_, put)) if put < want => return Ok(done + put),
-                Ok((_, put)) => done += put,
+                Ok(put) if put < want => return Ok(done + put),
+                Ok(put) => done += put,
                 Err(_) if done > 0 => break,
                 Err(e) => return Err(e),
             }

@@ -105,13 +105,15 @@ impl Node {
         let n = object.read_present(start, &mut IoDst::kernel(&mut new, run.len() * BLOCK))?;
         let mut old = self.core.buffer(n);
         let old = old.get_mut(..n).unwrap_or_default();
-        self.core.read(self.ino, start, old)?;
+        // What cannot be read any more is written anew.
+        let known = self.core.read(self.ino, start, old).is_ok();
         let pairs: Vec<(&[u8], &[u8])> = new.chunks(BLOCK).zip(old.chunks(BLOCK)).collect();
+        let differs = |pair: &(&[u8], &[u8])| !known || pair.0 != pair.1;
         let mut at = 0;
         let mut wrote = false;
-        for same in pairs.chunk_by(|a, b| (a.0 == a.1) == (b.0 == b.1)) {
+        for same in pairs.chunk_by(|a, b| differs(a) == differs(b)) {
             let len = same.iter().map(|p| p.0.len()).sum::<usize>();
-            if same.iter().any(|p| p.0 != p.1) {
+            if same.iter().any(differs) {
                 let data = new.get(at..at + len).unwrap_or_default();
                 if self.core.write(self.ino, start + at as u64, data)? < len {
                     return Err(Errno::ENOSPC);
@@ -174,8 +176,16 @@ impl Pager for Node {
         };
         let mut buf = self.core.buffer(len as usize);
         let part = buf.get_mut(..len as usize).unwrap_or_default();
-        let n = self.core.read(self.ino, start, part)?;
-        object.install(start, part.get(..n).unwrap_or_default())
+        if let Ok(n) = self.core.read(self.ino, start, part) {
+            return object.install(start, part.get(..n).unwrap_or_default());
+        }
+        // What is wrong with its neighbours is no concern of this page.
+        let (start, page) = (
+            offset - offset % B,
+            part.get_mut(..BLOCK).unwrap_or_default(),
+        );
+        let n = self.core.read(self.ino, start, page)?;
+        object.install(start, page.get(..n).unwrap_or_default())
     }
 
     fn page_out(&self, object: &PageObject, offset: u64, len: u64) -> Result<()> {

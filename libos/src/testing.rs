@@ -3,6 +3,8 @@
 
 #![allow(dead_code)]
 
+#[path = "../volume/tests/common/disk.rs"]
+pub mod disk;
 pub mod host;
 
 use crate::fs::{FdTable, FsInfo};

@@ -3,17 +3,10 @@
 
 mod common;
 
-use bastide_volume::{DeviceError, Error, Limits, New, Options, ROOT, Rename, SetAttr, SetXattr};
+use bastide_volume::{DeviceError, Error, Limits, New, ROOT, Rename, SetAttr, SetXattr};
 use bastide_volume::{Result, Volume, mode};
 use common::model::{Both, Did, Model, Shape};
 use common::*;
-
-const NEW: New = New {
-    mode: FILE,
-    rdev: 0,
-    uid: 0,
-    gid: 0,
-};
 
 /// Opens a volume that keeps next to nothing in memory, so that it reads a lot.
 fn open_small(disk: &Disk) -> Volume {
@@ -21,15 +14,7 @@ fn open_small(disk: &Disk) -> Volume {
         nodes: 16,
         ..Limits::default()
     };
-    let options = Options {
-        limits,
-        ..options()
-    };
-    Volume::open(Box::new(disk.clone()), &KEY, options).unwrap()
-}
-
-fn fails(disk: &Disk, fault: Option<(u64, Rng)>) {
-    disk.0.lock().unwrap().bad_reads = fault;
+    open_within(disk, limits)
 }
 
 /// One random operation, a single step each.
@@ -81,19 +66,19 @@ fn a_read_that_fails_fails_its_operation_only() {
         for step in 0..250 {
             let before = dump(&mut v).unwrap();
             v.drop_cache();
-            fails(&disk, Some((2 + seed * 2, Rng(rng.next()))));
+            disk.fail_reads(Some((2 + seed * 2, Rng(rng.next()))));
             let done = operation(&mut v, &mut rng);
-            fails(&disk, None);
+            disk.fail_reads(None);
             if matches!(done, Err(Error::Device(_))) {
                 failed += 1;
                 assert!(dump(&mut v).unwrap() == before, "seed {seed} step {step}");
             }
             // A write that is cut short may have changed blocks, and a commit ends a transaction.
             if step % 10 == 9 {
-                fails(&disk, Some((4, Rng(rng.next()))));
+                disk.fail_reads(Some((4, Rng(rng.next()))));
                 v.drop_cache();
                 let _ = v.commit();
-                fails(&disk, None);
+                disk.fail_reads(None);
             }
             if step % 50 == 49 {
                 assert_eq!(

@@ -3,15 +3,8 @@
 
 mod common;
 
-use bastide_volume::{Limits, New, Options, ROOT, SetAttr, Volume};
+use bastide_volume::{Limits, ROOT, SetAttr, Volume};
 use common::*;
-
-const NEW: New = New {
-    mode: FILE,
-    rdev: 0,
-    uid: 0,
-    gid: 0,
-};
 
 /// Blocks that are kept.
 const KEPT: usize = 64;
@@ -21,11 +14,7 @@ fn open_keeping(disk: &Disk, contents: usize) -> Volume {
         contents,
         ..Limits::default()
     };
-    let options = Options {
-        limits,
-        ..options()
-    };
-    Volume::open(Box::new(disk.clone()), &KEY, options).unwrap()
+    open_within(disk, limits)
 }
 
 /// A file of so many blocks, each of another byte, in a volume that was opened anew.
@@ -48,7 +37,7 @@ fn read(v: &mut Volume, ino: u64, at: usize, len: usize) -> Option<Vec<u8>> {
 
 /// Every read of the disk fails from now on, or none.
 fn unplug(disk: &Disk, unplugged: bool) {
-    disk.0.lock().unwrap().bad_reads = unplugged.then_some((1, Rng(0)));
+    disk.fail_reads(unplugged.then_some((1, Rng(0))));
 }
 
 #[test]

@@ -4,15 +4,8 @@
 mod common;
 
 use bastide_volume::image::{Draft, seal};
-use bastide_volume::{Error, Header, Image, Kdf, New, Options, ROOT, SetAttr, Volume};
+use bastide_volume::{Error, Header, Image, Kdf, Options, ROOT, SetAttr, Volume};
 use common::*;
-
-const NEW: New = New {
-    mode: FILE,
-    rdev: 0,
-    uid: 0,
-    gid: 0,
-};
 
 fn packing(disk: &Disk) -> Volume {
     create_as(disk, 16 << 20, true)

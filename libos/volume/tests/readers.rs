@@ -3,17 +3,10 @@
 
 mod common;
 
-use bastide_volume::{Error, New, ROOT, Reading, Result, SetAttr, Volume};
+use bastide_volume::{Error, ROOT, Reading, Result, SetAttr, Volume};
 use common::*;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Mutex, MutexGuard};
-
-const NEW: New = New {
-    mode: FILE,
-    rdev: 0,
-    uid: 0,
-    gid: 0,
-};
 
 /// Blocks of the file that is read.
 const LEN: usize = 40;

@@ -6,17 +6,13 @@ use super::tests::{FILE, listing_with};
 use crate::fs::tmpfs::{Options as Memory, Tmpfs};
 use crate::fs::{FileSystem, Inode, Kind, SetAttr, Xattr, volume};
 use crate::testing;
+use crate::testing::disk::{Disk, Rng, cut_everywhere};
 use alloc::boxed::Box;
 use alloc::string::String;
 use alloc::sync::Arc;
 use alloc::vec::Vec;
 use bastide_volume::{Kdf, Limits, Options, Platform, Result, Volume};
 use core::sync::atomic::{AtomicU64, Ordering};
-use disk::{Disk, Rng, cut_everywhere};
-
-#[path = "../../../volume/tests/common/disk.rs"]
-#[allow(dead_code)]
-mod disk;
 
 type Node = Arc<dyn Inode>;
 

@@ -5,80 +5,14 @@ use super::*;
 use crate::fs::{File, SetAttr};
 use crate::mm::PageObject;
 use crate::testing;
+use crate::testing::disk::Disk;
 use crate::uio::{IoDst, IoSrc};
-use bastide_volume::{Device, Kdf};
+use bastide_volume::Kdf;
 use core::ops::Range;
-use std::sync::Mutex as StdMutex;
 
 const FILE: u32 = 0o100644;
 const KEY: [u8; 32] = [3; 32];
 const MIB: usize = 1 << 20;
-
-#[derive(Default)]
-struct State {
-    data: Vec<u8>,
-    /// Reads since the last look, and how much they read.
-    reads: usize,
-    bytes: usize,
-    /// Reading any of these fails.
-    bad: Range<usize>,
-    /// Who reads several blocks waits, and how many have.
-    hold: bool,
-    held: usize,
-}
-
-/// A host file in memory.
-#[derive(Clone, Default)]
-struct Disk(Arc<StdMutex<State>>);
-
-impl Disk {
-    fn reads(&self) -> (usize, usize) {
-        let mut s = self.0.lock().unwrap();
-        (core::mem::take(&mut s.reads), core::mem::take(&mut s.bytes))
-    }
-
-    fn hold_reads(&self, hold: bool) {
-        self.0.lock().unwrap().hold = hold;
-    }
-}
-
-impl Device for Disk {
-    fn read_at(&self, offset: u64, buf: &mut [u8]) -> core::result::Result<(), DeviceError> {
-        let mut s = self.0.lock().unwrap();
-        if s.hold && buf.len() > BLOCK {
-            s.held += 1;
-            while s.hold {
-                drop(s);
-                std::thread::yield_now();
-                s = self.0.lock().unwrap();
-            }
-        }
-        let range = offset as usize..offset as usize + buf.len();
-        if range.start < s.bad.end && s.bad.start < range.end {
-            return Err(DeviceError::Failed);
-        }
-        s.reads += 1;
-        s.bytes += buf.len();
-        buf.copy_from_slice(s.data.get(range).ok_or(DeviceError::Failed)?);
-        Ok(())
-    }
-
-    fn write_at(&self, offset: u64, data: &[u8]) -> core::result::Result<(), DeviceError> {
-        let s = &mut *self.0.lock().unwrap();
-        let end = offset as usize + data.len();
-        s.data.resize(s.data.len().max(end), 0);
-        s.data[offset as usize..end].copy_from_slice(data);
-        Ok(())
-    }
-
-    fn flush(&self) -> core::result::Result<(), DeviceError> {
-        Ok(())
-    }
-
-    fn len(&self) -> core::result::Result<u64, DeviceError> {
-        Ok(self.0.lock().unwrap().data.len() as u64)
-    }
-}
 
 fn options(cache: usize) -> Options {
     Options {

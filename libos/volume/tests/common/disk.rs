@@ -2,6 +2,7 @@
 //! so it takes nothing for granted, not even `std`'s prelude.
 
 use bastide_volume::{Device, DeviceError};
+use std::ops::Range;
 use std::sync::{Arc, Mutex};
 use std::vec::Vec;
 
@@ -17,8 +18,15 @@ pub struct State {
     pub data: Vec<u8>,
     /// What happened, if it is recorded.
     pub events: Option<Vec<Event>>,
+    /// Reads since the last look, and how much they read.
+    pub reads: (usize, usize),
     /// Of so many reads one fails.
     pub bad_reads: Option<(u64, Rng)>,
+    /// Reading any of these bytes fails.
+    pub bad: Range<usize>,
+    /// Who reads more than a block waits, and so many have.
+    pub hold: bool,
+    pub held: usize,
     /// Writes and flushes that still succeed, and how the one after them fails.
     pub fails_after: Option<(u64, DeviceError)>,
     /// The file cannot become longer.
@@ -57,6 +65,21 @@ impl Disk {
         self.0.lock().unwrap().data.clone()
     }
 
+    /// Of so many reads one fails from now on, or none.
+    pub fn fail_reads(&self, fault: Option<(u64, Rng)>) {
+        self.0.lock().unwrap().bad_reads = fault;
+    }
+
+    /// Who reads more than a block waits from now on, or nobody does.
+    pub fn hold_reads(&self, hold: bool) {
+        self.0.lock().unwrap().hold = hold;
+    }
+
+    /// Reads since the last look, and how much they read.
+    pub fn reads(&self) -> (usize, usize) {
+        std::mem::take(&mut self.0.lock().unwrap().reads)
+    }
+
     pub fn record(&self) {
         self.0.lock().unwrap().events = Some(Vec::new());
     }
@@ -84,8 +107,20 @@ impl Device for Disk {
         {
             return Err(DeviceError::Failed);
         }
+        if state.hold && buf.len() > 4096 {
+            state.held += 1;
+            while state.hold {
+                drop(state);
+                std::thread::yield_now();
+                state = self.0.lock().unwrap();
+            }
+        }
         let start = usize::try_from(offset).map_err(|_| DeviceError::Failed)?;
         let end = start.checked_add(buf.len()).ok_or(DeviceError::Failed)?;
+        if start < state.bad.end && state.bad.start < end {
+            return Err(DeviceError::Failed);
+        }
+        state.reads = (state.reads.0 + 1, state.reads.1 + buf.len());
         buf.copy_from_slice(state.data.get(start..end).ok_or(DeviceError::Failed)?);
         Ok(())
     }

@@ -8,7 +8,9 @@ pub mod model;
 
 pub use disk::*;
 
-use bastide_volume::{Anchor, Error, Kdf, Limits, Mark, Options, Platform, Result, Volume, mode};
+use bastide_volume::{
+    Anchor, Error, Kdf, Limits, Mark, New, Options, Platform, Result, Volume, mode,
+};
 use std::collections::BTreeMap;
 use std::fmt::Write;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -63,6 +65,15 @@ pub fn create_as(disk: &Disk, size: u64, compress: bool) -> Volume {
 
 pub fn open(disk: &Disk) -> Result<Volume> {
     Volume::open(Box::new(disk.clone()), &KEY, options())
+}
+
+/// Opens a volume that keeps so much in memory.
+pub fn open_within(disk: &Disk, limits: Limits) -> Volume {
+    let options = Options {
+        limits,
+        ..options()
+    };
+    Volume::open(Box::new(disk.clone()), &KEY, options).unwrap()
 }
 
 /// An anchor in memory.
@@ -148,3 +159,10 @@ pub use bastide_volume::BLOCK;
 pub const B: u64 = BLOCK as u64;
 pub const FILE: u32 = mode::FILE | 0o644;
 pub const DIR: u32 = mode::DIR | 0o755;
+/// A new file.
+pub const NEW: New = New {
+    mode: FILE,
+    rdev: 0,
+    uid: 0,
+    gid: 0,
+};

@@ -5,7 +5,7 @@ show() {
 	echo "== $1"
 	find . -mindepth 1 | sort | while read -r f; do
 		case $(stat -c %F "$f") in
-			directory) echo "$f/ $(stat -c %a "$f")" ;;
+			directory) echo "$f/ $(stat -c "%a %h" "$f")" ;;
 			symbolic\ link) echo "$f -> $(readlink "$f")" ;;
 			*) echo "$f $(stat -c %a "$f"): $(cat "$f")" ;;
 		esac

@@ -263,6 +263,11 @@ impl Space {
         self.reclaim();
     }
 
+    /// Blocks of which it is known that this transaction gave them out or frees them.
+    pub fn unsettled(&self) -> usize {
+        self.fresh.len() + self.pending.len()
+    }
+
     /// Blocks that can be given out now.
     pub fn free_now(&self) -> u64 {
         self.total.saturating_sub(self.count)

@@ -47,6 +47,8 @@ pub(crate) enum Need {
     Zero,
 }
 
+/// Blocks that take as much memory as a changed node, until a commit.
+const BLOCKS_A_NODE: usize = 128;
 /// Nodes that one operation changes at most.
 const OPERATION: u64 = 32;
 
@@ -176,7 +178,9 @@ impl Volume {
 
     /// Writes what waits if there is too much of it.
     fn bound_memory(&mut self, need: Need) -> Result<()> {
-        let (changed, pages) = (self.tree.changed(), self.pages.len());
+        // Freeing a large file changes few nodes, and many blocks.
+        let changed = self.tree.changed() + self.tree.space.unsettled() / BLOCKS_A_NODE;
+        let pages = self.pages.len();
         let done = if changed >= self.limits.changed {
             self.commit()
         } else if pages >= self.limits.pages {

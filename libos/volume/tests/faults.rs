@@ -214,6 +214,27 @@ fn a_host_without_room_refuses_and_nothing_is_lost() {
     assert_eq!(fsck(&mut v), Vec::<String>::new());
 }
 
+#[test]
+fn what_is_known_of_freed_blocks_is_bounded() {
+    let disk = Disk::default();
+    let mut v = create(&disk, 64 << 20);
+    let ino = v.create_file(ROOT, b"f", &NEW).unwrap();
+    v.write(ino, 0, &vec![1; 40 << 20]).unwrap();
+    v.commit().unwrap();
+    drop(v);
+    let limits = Limits {
+        changed: 40,
+        ..Limits::default()
+    };
+    let mut v = open_within(&disk, limits);
+    let before = v.usage().generation;
+    // More than ten thousand blocks, in less than forty nodes.
+    v.unlink(ROOT, b"f").unwrap();
+    assert!(v.usage().generation > before);
+    v.commit().unwrap();
+    assert_eq!(fsck(&mut v), Vec::<String>::new());
+}
+
 /// Whatever of a file is damaged that was to be removed: the others are there.
 #[test]
 fn what_cannot_be_removed_does_not_keep_a_volume_from_being_opened() {

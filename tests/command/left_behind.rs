@@ -35,7 +35,8 @@ fn start(copy: &Copy) -> Child {
         .read_line(&mut line)
         .unwrap();
     assert_eq!(line, "ready\n");
-    assert!(copy.processes().len() > 8, "{:?}", copy.processes());
+    // The launcher, both shells and five children; those of the inner shell may still be to come.
+    assert!(copy.processes().len() >= 8, "{:?}", copy.processes());
     child
 }
 

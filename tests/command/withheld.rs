@@ -134,16 +134,22 @@ fn no_more_processes() {
     // It may lie below a directory that only root may enter.
     let copy = scratch.path().join("bastide");
     fs::copy(bastide(), &copy).unwrap();
-    let mut shell = command("setpriv", scratch.path());
-    let script = format!(
-        "ulimit -u 1; exec {} run -q -- /bin/echo ran",
-        copy.display()
-    );
-    // A user of its own, so that nobody else's processes count.
-    shell.args(["--reuid", "54321", "--regid", "54321", "--clear-groups"]);
-    shell.args(["bash", "-c", &script]);
-    let outcome = run(shell, "", LIMIT);
+    let limited = |limit: u32, program: &str| {
+        let mut shell = command("setpriv", scratch.path());
+        let script = format!(
+            "ulimit -u {limit}; exec {} run -q -- {program}",
+            copy.display()
+        );
+        // A user of its own, so that nobody else's processes count.
+        shell.args(["--reuid", "54321", "--regid", "54321", "--clear-groups"]);
+        shell.args(["bash", "-c", &script]);
+        run(shell, "", LIMIT)
+    };
+    let outcome = limited(1, "/bin/echo ran");
     says(&outcome, 125, &["first process", "`ulimit -u`"]);
+    // Timers have a process of the kernel's own.
+    let outcome = limited(2, "perl -e 'alarm 60; sleep 60'");
+    says(&outcome, 125, &["another process", "`ulimit -u`"]);
 }
 
 /// A control group of this test's own that may use so many bytes of memory.

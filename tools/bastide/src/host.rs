@@ -7,7 +7,7 @@ use bastide_pal::boot::Stdio;
 use rustix::fs::{FileType, Mode, OFlags, fcntl_getfl, fcntl_setfl};
 use rustix::io::fcntl_dupfd_cloexec;
 use rustix::process::Resource;
-use std::os::fd::{AsRawFd, BorrowedFd, IntoRawFd, OwnedFd};
+use std::os::fd::{AsRawFd, BorrowedFd, IntoRawFd, OwnedFd, RawFd};
 use std::sync::{Mutex, PoisonError};
 
 /// The caller's standard descriptors, for the enclave to own; the launcher's own input and output
@@ -79,6 +79,12 @@ fn make_nonblocking(fd: BorrowedFd<'_>, flags: OFlags) {
             .unwrap_or_else(PoisonError::into_inner)
             .push((copy, flags));
     }
+}
+
+/// The descriptors that [`restore_stdio`] needs.
+pub fn changed() -> Vec<RawFd> {
+    let changed = CHANGED.lock().unwrap_or_else(PoisonError::into_inner);
+    changed.iter().map(|(fd, _)| fd.as_raw_fd()).collect()
 }
 
 /// Undoes what [`stdio`] had to change for every user of a descriptor.

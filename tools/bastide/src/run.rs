@@ -26,7 +26,7 @@ pub fn run(options: &RunOptions) -> Result<ExitCode, Failure> {
         if open && !options.quiet {
             say(notice(&manifest.network));
         }
-        outer::run(config).map_err(Failure::new)
+        outer::run(config, &host::changed()).map_err(Failure::new)
     });
     host::restore_stdio();
     // What is left is not put in order first: each page of it that is touched after the fork is copied.

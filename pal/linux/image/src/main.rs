@@ -18,15 +18,16 @@ fn panic(info: &PanicInfo<'_>) -> ! {
     bastide_pal_linux::panic(info)
 }
 
-/// Where the outer half jumps to, on the first thread slot's stack.
+/// Where the outer half jumps to, on the stack of the thread slot that it names.
 ///
 /// # Safety
-/// Called once by the outer half, after it has loaded the image.
+/// Called by the outer half, after it has loaded the image, for the first slot and later for the
+/// zygote's.
 #[unsafe(no_mangle)]
-unsafe extern "C" fn _start() -> ! {
+unsafe extern "C" fn _start(slot: usize) -> ! {
     // SAFETY: this is the image's entry.
     unsafe {
-        bastide_pal_linux::start::start(&Upcalls, |pal, config| {
+        bastide_pal_linux::start::start(slot, &Upcalls, |pal, config| {
             bastide_libos::kernel::boot(pal, config)
         })
     }

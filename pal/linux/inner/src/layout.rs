@@ -25,6 +25,8 @@ pub const BOOT_SIZE: usize = 64 << 20;
 pub const SLOTS: usize = BASE + (1 << 30);
 /// Number of slots, the most threads at a time.
 pub const SLOT_COUNT: usize = 32768;
+/// A slot more, the zygote's: the launcher, which makes it, cannot look for a free one.
+pub const ZYGOTE_SLOT: usize = SLOT_COUNT;
 /// One thread's memory: alternate stack, kernel stack, [`Block`].
 pub const SLOT_SIZE: usize = 128 << 10;
 /// The host signal stack, at the slot's start.
@@ -38,12 +40,19 @@ pub const ARENA: usize = BASE + (8 << 30);
 /// End of the region.
 pub const END: usize = BASE + SIZE;
 
+/// Where the kernel stack of a slot starts.
+pub const fn stack(slot: usize) -> usize {
+    SLOTS + slot * SLOT_SIZE + FRAME_OFFSET
+}
+
 /// What the two halves share. The inner half trusts nothing here but what the outer half is
 /// entitled to say.
 #[repr(C)]
 pub struct Control {
-    /// Bumped and woken whenever the zygote has something to look at.
+    /// Bumped, and woken if there is a zygote, whenever that has something to look at.
     pub doorbell: AtomicU32,
+    /// 1 once the zygote is wanted: most programs end without.
+    pub zygote: AtomicU32,
     /// 1 once the first program has ended and `status` is valid, 2 after a kernel panic.
     pub done: AtomicU32,
     /// The first program's `wait(2)` status.
@@ -68,8 +77,8 @@ pub struct Control {
     pub memory: AtomicU64,
 }
 
-/// The host signal that tells the launcher of [`Control::stopped`].
-pub const STOPPED_SIGNAL: i32 = 40;
+/// The host signal that has the launcher look at [`Control::stopped`] and [`Control::zygote`].
+pub const CALL_SIGNAL: i32 = 40;
 
 /// A thread's block, which `%gs` points to while it runs. Offsets are known to the entry code.
 #[repr(C)]

@@ -3,6 +3,7 @@
 use crate::LinuxPal;
 use crate::entry::block;
 use crate::host::{self, host};
+use crate::layout::{CALL_SIGNAL, Control};
 use crate::start::control;
 use alloc::format;
 use bastide_pal::{Clock, Platform, ThreadId};
@@ -143,14 +144,7 @@ impl Platform for LinuxPal {
     fn stopped(&self, signal: i32) {
         let c = control();
         c.stopped.store(signal, Ordering::Release);
-        // SAFETY: a signal to the launcher, which waits for it.
-        unsafe {
-            host!(
-                __NR_kill,
-                c.launcher.load(Ordering::Relaxed),
-                crate::layout::STOPPED_SIGNAL
-            )
-        };
+        call_launcher(c);
     }
 
     fn shutdown(&self, wait_status: i32) -> ! {
@@ -158,9 +152,18 @@ impl Platform for LinuxPal {
         c.status.store(wait_status, Ordering::Relaxed);
         c.done.store(1, Ordering::Release);
         // The zygote ends at the same time, rather than when the launcher has heard of our end.
-        crate::thread::ring(c);
+        if c.zygote.load(Ordering::Acquire) != 0 {
+            crate::thread::ring(c);
+        }
         end()
     }
+}
+
+/// Has the launcher look at what is asked of it.
+pub(crate) fn call_launcher(c: &Control) {
+    let launcher = c.launcher.load(Ordering::Relaxed);
+    // SAFETY: a signal to the launcher, which waits for it.
+    unsafe { host!(__NR_kill, launcher, CALL_SIGNAL) };
 }
 
 /// Writes a diagnostic line.

@@ -8,7 +8,7 @@ use crate::start::{control, upcalls};
 use crate::{LinuxPal, large, trap, vector};
 use bastide_base::sync::Mutex;
 use bastide_pal::{Context, Error, Park, Result, Spawn, Start, ThreadId, Threads};
-use core::sync::atomic::{AtomicBool, AtomicI32, AtomicU32, AtomicUsize, Ordering};
+use core::sync::atomic::{AtomicI32, AtomicU32, AtomicUsize, Ordering};
 use linux_raw_sys::general as g;
 
 const EAGAIN: Error = Error(11);
@@ -34,25 +34,32 @@ pub(crate) fn take_slot() -> Result<&'static mut Block> {
             continue;
         }
         TOP.fetch_max(i + 1, Ordering::Relaxed);
-        let p = slot_block(i);
-        // SAFETY: slots are mapped memory, and `used` makes this one ours alone.
-        let b = unsafe { &mut *p };
-        b.this = p as usize;
-        b.frame = p as usize - layout::BLOCK_OFFSET + layout::FRAME_OFFSET;
-        b.kicked.store(0, Ordering::Relaxed);
-        b.tid.store(0, Ordering::Relaxed);
-        b.direct_entry = entry::direct_entry();
-        b.token = 0;
-        b.role = APPLICATION;
-        b.park = core::ptr::null();
-        b.set_fs = 0;
-        b.new_process = 0;
-        b.handed.store(0, Ordering::Relaxed);
-        b.woke.store(0, Ordering::Relaxed);
-        entry::arm_canary(b);
-        return Ok(b);
+        // SAFETY: `used` makes this one ours alone.
+        return Ok(unsafe { set_up(i) });
     }
     Err(EAGAIN)
+}
+
+/// # Safety
+/// Nobody else uses the slot.
+unsafe fn set_up(slot: usize) -> &'static mut Block {
+    let p = slot_block(slot);
+    // SAFETY: slots are mapped memory, and this one is the caller's.
+    let b = unsafe { &mut *p };
+    b.this = p as usize;
+    b.frame = layout::stack(slot);
+    b.kicked.store(0, Ordering::Relaxed);
+    b.tid.store(0, Ordering::Relaxed);
+    b.direct_entry = entry::direct_entry();
+    b.token = 0;
+    b.role = APPLICATION;
+    b.park = core::ptr::null();
+    b.set_fs = 0;
+    b.new_process = 0;
+    b.handed.store(0, Ordering::Relaxed);
+    b.woke.store(0, Ordering::Relaxed);
+    entry::arm_canary(b);
+    b
 }
 
 fn slot_index(b: &Block) -> usize {
@@ -63,9 +70,9 @@ fn give_slot(b: &Block) {
     USED[slot_index(b)].store(0, Ordering::Release);
 }
 
-/// The kernel comes up, on the thread that then becomes the first program's: a process less to make
-/// and to fill.
-static BOOTING: AtomicBool = AtomicBool::new(true);
+/// One while the kernel comes up, on the thread that then becomes the first program's: a process less
+/// to make and to fill.
+static BOOTING: AtomicU32 = AtomicU32::new(1);
 /// Service threads that the zygote is to start.
 static SERVICES: AtomicU32 = AtomicU32::new(0);
 
@@ -73,8 +80,6 @@ static SERVICES: AtomicU32 = AtomicU32::new(0);
 const APPLICATION: u32 = 0;
 /// Runs [`bastide_pal::Kernel::service`].
 const SERVICE: u32 = 1;
-/// The zygote.
-const ZYGOTE: u32 = 2;
 
 const SHARED: u32 = g::CLONE_VM
     | g::CLONE_FS
@@ -142,7 +147,6 @@ pub(crate) extern "C" fn on_start(b: &'static Block) {
     trap::set_mask(0);
     match b.role {
         SERVICE => upcalls().service(),
-        ZYGOTE => zygote(),
         _ => {
             // SAFETY: this thread's frame, not otherwise referenced.
             let ctx = unsafe { entry::frame(b) };
@@ -151,19 +155,10 @@ pub(crate) extern "C" fn on_start(b: &'static Block) {
     }
 }
 
-/// The kernel is up: makes the zygote, while there is still nothing of the application in this
-/// address space, and becomes the first program's thread.
+/// The kernel is up: becomes the first program's thread.
 pub(crate) fn begin() -> ! {
-    BOOTING.store(false, Ordering::Relaxed);
-    let zygote = take_slot().and_then(|b| {
-        b.role = ZYGOTE;
-        clone(PROCESS, b)
-    });
-    if zygote.is_err() {
-        crate::platform::refuse(
-            "the host allows the enclave no more processes (is there a limit, `ulimit -u`?)",
-        );
-    }
+    BOOTING.store(0, Ordering::Release);
+    crate::park::futex_wake(&BOOTING, 1);
     // SAFETY: this is the thread of its block, whose frame `spawn` has filled.
     unsafe { entry::begin(block()) }
 }
@@ -205,10 +200,13 @@ fn spawn_fresh(b: &mut Block) -> Result<ThreadId> {
     }
 }
 
-/// Has the zygote look at what there is to do.
+/// Has the zygote look at what there is to do; the launcher makes it if there is none.
 pub(crate) fn ring(c: &Control) {
     c.doorbell.fetch_add(1, Ordering::Release);
-    crate::park::futex_wake(&c.doorbell, 1);
+    match c.zygote.swap(1, Ordering::AcqRel) {
+        0 => crate::platform::call_launcher(c),
+        _ => crate::park::futex_wake(&c.doorbell, 1),
+    }
 }
 
 /// Makes a thread of the kernel's own, in the zygote.
@@ -223,9 +221,17 @@ fn service_thread() {
 }
 
 /// The zygote: a host process that has nothing mapped but the kernel. It makes processes with empty
-/// address spaces, hears the launcher's signals, and has the kernel's own threads.
-fn zygote() -> ! {
+/// address spaces, hears the launcher's signals, and has the kernel's own threads. Most programs
+/// need none of that: it is made, by the launcher, when there is something to do.
+pub(crate) fn zygote() -> ! {
     let c = control();
+    // SAFETY: the slot is the zygote's, and there is only one.
+    crate::start::settle(unsafe { set_up(layout::ZYGOTE_SLOT) });
+    // A signal of the first moment comes before the kernel is up.
+    while BOOTING.load(Ordering::Acquire) != 0 {
+        crate::park::futex_wait(&BOOTING, 1, None);
+    }
+    crate::start::filter();
     loop {
         let seen = c.doorbell.load(Ordering::Acquire);
         if c.done.load(Ordering::Acquire) != 0 {
@@ -261,7 +267,7 @@ fn zygote() -> ! {
 
 impl Threads for LinuxPal {
     fn spawn(&self, how: Spawn, start: Start) -> Result<ThreadId> {
-        let becomes = BOOTING.load(Ordering::Relaxed);
+        let becomes = BOOTING.load(Ordering::Relaxed) != 0;
         let b = match becomes {
             // SAFETY: this thread's own, which nothing refers to.
             true => unsafe { &mut *(block().this as *mut Block) },

@@ -8,12 +8,16 @@ use core::sync::atomic::Ordering;
 
 /// The host signal that interrupts a thread.
 pub(crate) const KICK: u32 = 10;
+const SIGHUP: u32 = 1;
+const SIGINT: u32 = 2;
+const SIGQUIT: u32 = 3;
 const SIGILL: u32 = 4;
 const SIGTRAP: u32 = 5;
 const SIGBUS: u32 = 7;
 const SIGFPE: u32 = 8;
 const SIGSEGV: u32 = 11;
 const SIGPIPE: u32 = 13;
+const SIGTSTP: u32 = 20;
 const SIGXFSZ: u32 = 25;
 const SIGSYS: u32 = 31;
 const AUDIT_ARCH_X86_64: u32 = 0xc000_003e;
@@ -196,14 +200,15 @@ pub(crate) fn install() {
         unsafe { host!(__NR_rt_sigaction, signo, &raw const act, 0, 8) };
     }
     // A host pipe or socket without a reader, or a host file that is too large, is an error number,
-    // not a death.
+    // not a death. The terminal may have sent its signals before this process left its session: the
+    // launcher has them too.
     let ignore = KernelSigaction {
         handler: 1,
         flags: 0,
         restorer: 0,
         mask: 0,
     };
-    for signo in [SIGPIPE, SIGXFSZ] {
+    for signo in [SIGPIPE, SIGXFSZ, SIGHUP, SIGINT, SIGQUIT, SIGTSTP] {
         // SAFETY: SIG_IGN has no handler to get wrong.
         unsafe { host!(__NR_rt_sigaction, signo, &raw const ignore, 0, 8) };
     }

@@ -110,16 +110,6 @@ impl Region {
     }
 }
 
-impl Drop for Region {
-    fn drop(&mut self) {
-        // SAFETY: the region is ours, and no reference into it outlives `run`.
-        unsafe {
-            libc::munmap(layout::BASE as *mut _, layout::SIZE);
-            libc::close(self.fd);
-        }
-    }
-}
-
 /// Where the kernel's messages go: a copy of standard error, out of the way of low numbers where
 /// the host allows such high ones.
 fn log_fd() -> Result<i32, LaunchError> {
@@ -150,8 +140,16 @@ fn lift_limits() {
             }
         }
     }
-    // SAFETY: ignoring has no handler to get wrong.
-    unsafe { libc::signal(libc::SIGXFSZ, libc::SIG_IGN) };
+    // SAFETY: plain calls: ignoring has no handler to get wrong.
+    unsafe {
+        libc::signal(libc::SIGXFSZ, libc::SIG_IGN);
+        // A core dump would copy the enclave.
+        let none = libc::rlimit {
+            rlim_cur: 0,
+            rlim_max: 0,
+        };
+        libc::setrlimit(libc::RLIMIT_CORE, &none);
+    }
 }
 
 fn signal_set(signals: &[i32]) -> libc::sigset_t {
@@ -190,9 +188,10 @@ fn steady_counter() -> bool {
 
 /// Runs the enclave until its first program ends; returns the program's `wait(2)` status.
 ///
-/// Must be called from the only thread of the launcher. Takes over the descriptors that the
-/// configuration names.
-pub fn run(config: BootConfig) -> Result<i32, LaunchError> {
+/// Must be called from the only thread of the launcher, by who then ends it: nothing is put in order
+/// first. Takes over the descriptors that the configuration names, and closes all others but standard
+/// error and those to `keep`.
+pub fn run(config: BootConfig, keep: &[i32]) -> Result<i32, LaunchError> {
     if let Some((what, why)) = probe::missing() {
         return Err(LaunchError::Missing(what, why));
     }
@@ -213,14 +212,13 @@ pub fn run(config: BootConfig) -> Result<i32, LaunchError> {
     c.cpus.store(cpus(), Ordering::Relaxed);
     c.steady_counter
         .store(steady_counter().into(), Ordering::Relaxed);
-    // SAFETY: sysconf only reads; dup makes a new descriptor.
-    unsafe {
-        let pages = libc::sysconf(libc::_SC_PHYS_PAGES).max(0) as u64;
-        c.memory.store(pages * 4096, Ordering::Relaxed);
-        c.log_fd.store(log_fd()?, Ordering::Relaxed);
-    }
+    // SAFETY: sysconf only reads.
+    let pages = unsafe { libc::sysconf(libc::_SC_PHYS_PAGES) }.max(0) as u64;
+    c.memory.store(pages * 4096, Ordering::Relaxed);
+    let log = log_fd()?;
+    c.log_fd.store(log, Ordering::Relaxed);
     let mut waited = PASSED.to_vec();
-    waited.extend([libc::SIGCHLD, layout::STOPPED_SIGNAL]);
+    waited.extend([libc::SIGCHLD, layout::CALL_SIGNAL]);
     let set = signal_set(&waited);
     // SAFETY: blocks signals of this thread, the only one; restored below.
     let old = unsafe {
@@ -228,87 +226,117 @@ pub fn run(config: BootConfig) -> Result<i32, LaunchError> {
         libc::sigprocmask(libc::SIG_BLOCK, &set, &mut old);
         old
     };
-    // SAFETY: single-threaded; the child only makes system calls and jumps away.
-    let first = match unsafe { libc::fork() } {
-        -1 => {
-            return Err(host(
-                "start the enclave's first process",
-                "check the process limit, `ulimit -u`",
-            ));
-        }
-        0 => child(entry, &config, region.fd),
-        pid => pid,
+    // The enclave's processes would inherit it.
+    // SAFETY: the C library's memory is mapped, and nothing here is a restartable sequence.
+    unsafe { forget_rseq() };
+    let mut kept = named(&config);
+    kept.extend(keep);
+    kept.extend([region.fd, log]);
+    close_others(kept);
+    let mut enclave = Enclave {
+        entry,
+        first: 0,
+        zygote: 0,
     };
-    for fd in named(&config) {
-        // A pipe ends when the enclave closes it.
-        // SAFETY: handed over by the caller; nothing here uses them any more.
-        unsafe { libc::close(fd) };
-    }
-    // Freeing it would copy the pages that it lies in, which are the child's too.
-    std::mem::forget(config);
-    let result = watch(first, &set);
-    // Whatever is left of the enclave ends with it.
-    // SAFETY: signals and reaps our own children.
+    let result = enclave.run(&set);
+    enclave.end();
+    // SAFETY: restores the mask, and standard error where it was open; nothing uses that number now.
     unsafe {
-        libc::kill(-first, libc::SIGKILL);
-        libc::kill(first, libc::SIGKILL);
-        while libc::waitpid(-1, std::ptr::null_mut(), libc::__WALL) > 0 {}
         libc::sigprocmask(libc::SIG_SETMASK, &old, std::ptr::null_mut());
+        if libc::dup2(log, 2) < 0 {
+            libc::close(2);
+        }
     }
+    // Freeing it would copy the pages that it lies in.
+    std::mem::forget(config);
     result
 }
 
-/// Waits for the enclave's end, passing signals on.
-fn watch(first: i32, set: &libc::sigset_t) -> Result<i32, LaunchError> {
-    let c = control();
-    loop {
-        // SAFETY: `info` is a local that the call fills.
-        let (signal, info) = unsafe {
-            let mut info: libc::siginfo_t = std::mem::zeroed();
-            (libc::sigwaitinfo(set, &mut info), info)
-        };
-        if signal == libc::SIGCHLD {
-            if let Some(end) = reap(first)? {
-                return Ok(end);
-            }
-        } else if signal == layout::STOPPED_SIGNAL {
-            let by = c.stopped.swap(0, Ordering::AcqRel);
-            // SAFETY: plain calls. A stopped program stops its launcher, so that a shell sees it.
-            if by != 0 && unsafe { libc::getpid() == c.launcher.load(Ordering::Relaxed) } {
-                // SAFETY: a signal to ourselves.
-                unsafe { libc::raise(libc::SIGSTOP) };
-            }
-        } else if signal > 0 {
-            // The host's terminal sends to the whole foreground group; SI_USER tells a person's kill.
-            let _ = info;
-            c.signals.fetch_or(1 << signal, Ordering::AcqRel);
-            c.doorbell.fetch_add(1, Ordering::Release);
-            // SAFETY: wakes the zygote; the word is in the mapped region.
-            unsafe { libc::syscall(libc::SYS_futex, c.doorbell.as_ptr(), libc::FUTEX_WAKE, 1) };
-        }
-    }
+/// The host processes that the launcher makes; all others descend from them.
+struct Enclave {
+    entry: usize,
+    first: i32,
+    /// 0 until it is wanted.
+    zygote: i32,
 }
 
-/// Reaps every process that has ended. `Some` when the enclave is done.
-fn reap(first: i32) -> Result<Option<i32>, LaunchError> {
-    let c = control();
-    loop {
-        let mut status = 0;
+impl Enclave {
+    /// Runs it to its end, passing signals on.
+    fn run(&mut self, set: &libc::sigset_t) -> Result<i32, LaunchError> {
+        let c = control();
+        self.first = start(self.entry, 0)?;
+        loop {
+            // SAFETY: waits for one of our signals.
+            let signal = unsafe { libc::sigwaitinfo(set, std::ptr::null_mut()) };
+            if signal == libc::SIGCHLD {
+                if let Some(end) = self.reap()? {
+                    return Ok(end);
+                }
+            } else if signal == layout::CALL_SIGNAL {
+                let by = c.stopped.swap(0, Ordering::AcqRel);
+                if by != 0 {
+                    // A stopped program stops its launcher, so that a shell sees it.
+                    // SAFETY: a signal to ourselves.
+                    unsafe { libc::raise(libc::SIGSTOP) };
+                }
+                if c.zygote.load(Ordering::Acquire) != 0 {
+                    self.need_zygote()?;
+                }
+            } else if signal > 0 {
+                c.signals.fetch_or(1 << signal, Ordering::AcqRel);
+                c.doorbell.fetch_add(1, Ordering::Release);
+                self.need_zygote()?;
+                // SAFETY: wakes the zygote; the word is in the mapped region.
+                unsafe { libc::syscall(libc::SYS_futex, c.doorbell.as_ptr(), libc::FUTEX_WAKE, 1) };
+            }
+        }
+    }
+
+    fn need_zygote(&mut self) -> Result<(), LaunchError> {
+        if self.zygote == 0 {
+            control().zygote.store(1, Ordering::Release);
+            self.zygote = start(self.entry, layout::ZYGOTE_SLOT)?;
+        }
+        Ok(())
+    }
+
+    /// Reaps every process that has ended. `Some` when the enclave is done.
+    fn reap(&self) -> Result<Option<i32>, LaunchError> {
+        let c = control();
+        loop {
+            let mut status = 0;
+            // SAFETY: reaps our own children.
+            let pid = unsafe { libc::waitpid(-1, &mut status, libc::WNOHANG | libc::__WALL) };
+            match c.done.load(Ordering::Acquire) {
+                1 => return Ok(Some(c.status.load(Ordering::Relaxed))),
+                2 => return Err(LaunchError::Panic),
+                _ if pid <= 0 => return Ok(None),
+                _ => {}
+            }
+            if libc::WIFSIGNALED(status) {
+                let signal = signal_name(libc::WTERMSIG(status));
+                return Err(LaunchError::Killed { pid, signal });
+            }
+            if pid == self.first || pid == self.zygote {
+                return Err(LaunchError::Panic);
+            }
+        }
+    }
+
+    /// Whatever is left of it ends.
+    fn end(&self) {
+        for pid in [self.first, self.zygote] {
+            if pid != 0 {
+                // Each leads a session, or is about to.
+                // SAFETY: signals our own children, which are not all reaped.
+                unsafe {
+                    libc::kill(-pid, libc::SIGKILL);
+                    libc::kill(pid, libc::SIGKILL);
+                }
+            }
+        }
         // SAFETY: reaps our own children.
-        let pid = unsafe { libc::waitpid(-1, &mut status, libc::WNOHANG | libc::__WALL) };
-        match c.done.load(Ordering::Acquire) {
-            1 => return Ok(Some(c.status.load(Ordering::Relaxed))),
-            2 => return Err(LaunchError::Panic),
-            _ if pid <= 0 => return Ok(None),
-            _ => {}
-        }
-        if libc::WIFSIGNALED(status) {
-            let signal = signal_name(libc::WTERMSIG(status));
-            return Err(LaunchError::Killed { pid, signal });
-        }
-        if pid == first {
-            return Err(LaunchError::Panic);
-        }
+        while unsafe { libc::waitpid(-1, std::ptr::null_mut(), libc::__WALL) } > 0 {}
     }
 }
 
@@ -366,18 +394,12 @@ fn named(config: &BootConfig) -> Vec<i32> {
     fds
 }
 
-/// The enclave's first process: keeps only the descriptors that the enclave uses, and jumps.
-fn child(entry: usize, config: &BootConfig, region_fd: i32) -> ! {
-    let c = control();
-    let mut keep = named(config);
-    keep.extend([region_fd, c.log_fd.load(Ordering::Relaxed)]);
+/// Keeps only the descriptors that the enclave uses.
+fn close_others(mut keep: Vec<i32>) {
     keep.sort_unstable();
-    // SAFETY: after fork in a single-threaded program; plain calls, then a jump that never returns
-    // to a stack in the region.
+    let mut next = 0;
+    // SAFETY: nothing here uses the descriptors that are closed.
     unsafe {
-        // Its own session: the terminal's signals go to the launcher alone.
-        libc::setsid();
-        let mut next = 0;
         for fd in keep {
             if fd > next {
                 libc::syscall(libc::SYS_close_range, next, fd - 1, 0);
@@ -385,22 +407,51 @@ fn child(entry: usize, config: &BootConfig, region_fd: i32) -> ! {
             next = next.max(fd + 1);
         }
         libc::syscall(libc::SYS_close_range, next, u32::MAX, 0);
-        // A core dump would copy the enclave.
-        let none = libc::rlimit {
-            rlim_cur: 0,
-            rlim_max: 0,
-        };
-        libc::setrlimit(libc::RLIMIT_CORE, &none);
-        forget_rseq();
-        let stack = layout::SLOTS + layout::FRAME_OFFSET;
+    }
+}
+
+/// Makes a host process of the enclave, which begins in the image, on the stack of a thread slot.
+///
+/// All of them share the descriptors, the launcher too: a number means the same in each. On its way it
+/// touches none of the launcher's memory, which would be copied.
+fn start(entry: usize, slot: usize) -> Result<i32, LaunchError> {
+    let flags = libc::CLONE_FILES | libc::CLONE_FS | libc::SIGCHLD;
+    let result: isize;
+    // SAFETY: the parent continues as after any call. The child jumps to the image for good, whose
+    // entry takes the slot; the launcher is single-threaded, so that no lock is held in the child.
+    unsafe {
         core::arch::asm!(
+            "syscall",
+            "test rax, rax",
+            "jnz 2f",
             "mov rsp, {stack}",
+            "mov rdi, {slot}",
             "xor ebp, ebp",
             "call {entry}",
             "ud2",
-            stack = in(reg) stack,
+            "2:",
+            stack = in(reg) layout::stack(slot),
+            slot = in(reg) slot,
             entry = in(reg) entry,
-            options(noreturn),
+            inlateout("rax") libc::SYS_clone as isize => result,
+            in("rdi") flags as usize,
+            in("rsi") 0,
+            in("rdx") 0,
+            in("r10") 0,
+            in("r8") 0,
+            out("rcx") _,
+            out("r11") _,
         );
+    }
+    match i32::try_from(result) {
+        Ok(pid) if pid > 0 => Ok(pid),
+        _ => Err(LaunchError::Host {
+            what: match slot {
+                0 => "start the enclave's first process",
+                _ => "start another process of the enclave",
+            },
+            source: IoError::from_raw_os_error(-result as i32),
+            remedy: "check the process limit, `ulimit -u`",
+        }),
     }
 }

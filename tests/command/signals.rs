@@ -94,6 +94,15 @@ fn a_program_may_catch_signals() {
     assert_eq!(end(child), (Some(44), None));
 }
 
+/// The kernel asks for its timers' process, and is gone before it is made.
+#[test]
+fn a_timer_is_set_at_the_end() {
+    for _ in 0..200 {
+        let outcome = try_bastide(&["run", "-q", "--", "perl", "-e", "alarm 60"]);
+        assert_eq!(outcome.ending, Ending::Code(0), "{outcome:?}");
+    }
+}
+
 #[test]
 fn stop_and_continue() {
     let child = start(

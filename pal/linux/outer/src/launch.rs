@@ -221,7 +221,7 @@ pub fn run(config: BootConfig, keep: &[i32]) -> Result<i32, LaunchError> {
     waited.extend([libc::SIGCHLD, layout::CALL_SIGNAL]);
     let set = signal_set(&waited);
     // SAFETY: blocks signals of this thread, the only one; restored below.
-    let old = unsafe {
+    let mut old = unsafe {
         let mut old = std::mem::zeroed();
         libc::sigprocmask(libc::SIG_BLOCK, &set, &mut old);
         old
@@ -242,6 +242,8 @@ pub fn run(config: BootConfig, keep: &[i32]) -> Result<i32, LaunchError> {
     enclave.end();
     // SAFETY: restores the mask, and standard error where it was open; nothing uses that number now.
     unsafe {
+        // The enclave's last call may have come after its end was seen.
+        libc::sigaddset(&mut old, layout::CALL_SIGNAL);
         libc::sigprocmask(libc::SIG_SETMASK, &old, std::ptr::null_mut());
         if libc::dup2(log, 2) < 0 {
             libc::close(2);

@@ -1,7 +1,7 @@
 //! Signals to the command reach the program, and the program's end is the command's.
 
-use crate::{LIMIT, bastide_in, try_bastide};
-use bastide_tests::Ending;
+use crate::{LIMIT, bastide_in, good, try_bastide};
+use bastide_tests::{Ending, bastide, command, run};
 use std::io::{BufRead, BufReader};
 use std::os::unix::process::{CommandExt, ExitStatusExt};
 use std::path::Path;
@@ -124,4 +124,34 @@ fn stop_and_continue() {
         kill_process_group(pid, Signal::CONT).unwrap();
     }
     assert_eq!(end(child), (Some(5), None));
+}
+
+/// What the caller ignores the program ignores too, and nothing else.
+#[test]
+fn ignored_signals_are_inherited() {
+    for (trap, mask) in [("", 0), ("trap '' PIPE USR2;", 0x1800)] {
+        let script = format!(
+            "{trap} exec {} run -q -- grep SigIgn /proc/self/status",
+            bastide().display()
+        );
+        let mut shell = command("sh", Path::new("/"));
+        shell.args(["-c", &script]);
+        let outcome = run(shell, "", LIMIT);
+        assert_eq!(good(&outcome), format!("SigIgn:\t{mask:016x}\n"));
+    }
+}
+
+/// A program may close its standard descriptors before it starts another: what the other opens does
+/// not take their place.
+#[test]
+fn closed_standard_descriptors() {
+    let script = format!(
+        "exec {} run -q -- sh -c 'echo lost; exit 7' <&- >&- 2>&-",
+        bastide().display()
+    );
+    let mut shell = command("sh", Path::new("/"));
+    shell.args(["-c", &script]);
+    let outcome = run(shell, "", LIMIT);
+    assert_eq!(outcome.ending, Ending::Code(7), "{outcome:?}");
+    assert_eq!(outcome.stdout, "");
 }

@@ -8,7 +8,11 @@ use rustix::fs::{FileType, Mode, OFlags, fcntl_getfl, fcntl_setfl};
 use rustix::io::fcntl_dupfd_cloexec;
 use rustix::process::Resource;
 use std::os::fd::{AsRawFd, BorrowedFd, IntoRawFd, OwnedFd, RawFd};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, PoisonError};
+
+/// Whether the caller ignores SIGPIPE, which this process does.
+pub static PIPE_IGNORED: AtomicBool = AtomicBool::new(false);
 
 /// The caller's standard descriptors, for the enclave to own; the launcher's own input and output
 /// become `/dev/null`, so that a pipe ends when the program closes it.
@@ -123,12 +127,13 @@ pub fn umask() -> u32 {
     mask.bits()
 }
 
-/// The signals that the caller ignores, bit `n` for signal `n`. SIGPIPE is left out: Rust's runtime
-/// ignores it before `main`, whatever the caller did.
+/// The signals that the caller ignores, bit `n` for signal `n`.
 pub fn ignored_signals() -> u64 {
     (1..64)
-        .filter(|&n| n != libc::SIGPIPE)
         .filter(|&n| {
+            if n == libc::SIGPIPE {
+                return PIPE_IGNORED.load(Ordering::Relaxed);
+            }
             // SAFETY: only asks; the structure is a local that the call fills.
             unsafe {
                 let mut action: libc::sigaction = std::mem::zeroed();

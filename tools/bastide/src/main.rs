@@ -1,4 +1,5 @@
 //! `bastide`: runs unmodified Linux programs inside a library OS.
+#![cfg_attr(not(test), no_main)]
 
 mod boot;
 mod check;
@@ -9,17 +10,20 @@ mod host;
 mod mount_option;
 mod options;
 mod run;
+#[cfg(not(test))]
+mod start;
 mod users;
 mod volume;
 
 use std::io::Write;
-use std::process::ExitCode;
 
 /// Exit code for errors of Bastide's own, as `docker run` and `env` have it; 126 and 127 are the
 /// program's that cannot be executed or found.
 const OWN_ERROR: u8 = 125;
 
-fn main() -> ExitCode {
+/// Does what the command line asks for; the exit code.
+#[cfg_attr(test, allow(dead_code))]
+fn command() -> u8 {
     let verb = match cli::verb() {
         Ok(verb) => verb,
         Err(error) => {
@@ -27,8 +31,7 @@ fn main() -> ExitCode {
             if forgot_dashes(error.kind()) {
                 say("To run a program, put `--` before it: bastide run -- PROGRAM ARGUMENTS");
             }
-            let code = if error.use_stderr() { OWN_ERROR } else { 0 };
-            return ExitCode::from(code);
+            return if error.use_stderr() { OWN_ERROR } else { 0 };
         }
     };
     let result = match verb {
@@ -39,7 +42,7 @@ fn main() -> ExitCode {
     };
     result.unwrap_or_else(|error| {
         say(error);
-        ExitCode::from(OWN_ERROR)
+        OWN_ERROR
     })
 }
 

@@ -4,7 +4,6 @@ use crate::cli::RunOptions;
 use crate::{Failure, boot, ending, host, options, say};
 use bastide_manifest::Network;
 use bastide_outer as outer;
-use std::process::ExitCode;
 
 /// What a program without a manifest gets.
 fn notice(network: &Network) -> String {
@@ -20,7 +19,7 @@ fn notice(network: &Network) -> String {
 }
 
 /// Runs the program and ends as it ended.
-pub fn run(options: &RunOptions) -> Result<ExitCode, Failure> {
+pub fn run(options: &RunOptions) -> Result<u8, Failure> {
     let (manifest, open) = options::manifest(options)?;
     let end = boot::config(&manifest, options).and_then(|config| {
         if open && !options.quiet {

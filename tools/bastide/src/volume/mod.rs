@@ -21,10 +21,9 @@ use keys::KeySource;
 pub use run::{UPPER, check, check_image, for_run, image_for_run, read_file};
 use std::fs::{File, OpenOptions, TryLockError};
 use std::path::Path;
-use std::process::ExitCode;
 
 /// Runs a verb.
-pub fn volume(verb: &VolumeVerb) -> Result<ExitCode, Failure> {
+pub fn volume(verb: &VolumeVerb) -> Result<u8, Failure> {
     match verb {
         VolumeVerb::Create {
             access,
@@ -63,7 +62,7 @@ pub fn volume(verb: &VolumeVerb) -> Result<ExitCode, Failure> {
         VolumeVerb::Fsck { access } => return fsck(access),
         VolumeVerb::Rekey { access, new } => rekey(access, new)?,
     }
-    Ok(ExitCode::SUCCESS)
+    Ok(0)
 }
 
 /// What went wrong with a volume, or with something in it.
@@ -223,7 +222,7 @@ fn rekey(access: &Access, new: &NewKey) -> Result<(), Failure> {
     (volume.rekey(&key, kdf, Some(salt))).map_err(|e| wrong(path, e))
 }
 
-fn fsck(access: &Access) -> Result<ExitCode, Failure> {
+fn fsck(access: &Access) -> Result<u8, Failure> {
     let mut volume = open(access, true)?;
     if volume.is_image() {
         let file = HostFile(open_file(&access.volume, true)?);
@@ -238,7 +237,7 @@ fn fsck(access: &Access) -> Result<ExitCode, Failure> {
             say(format_args!("{}: {problem}", access.volume.display()));
         }
         if !wrong.is_empty() {
-            return Ok(ExitCode::FAILURE);
+            return Ok(1);
         }
     }
     let bar = progress("checking", 0, "{pos}/{len} blocks");
@@ -260,7 +259,7 @@ fn fsck(access: &Access) -> Result<ExitCode, Failure> {
         report.blocks,
         report.problems.len()
     );
-    Ok(ExitCode::from(u8::from(!report.problems.is_empty())))
+    Ok(u8::from(!report.problems.is_empty()))
 }
 
 /// A progress bar on standard error, if that is a terminal.

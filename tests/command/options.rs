@@ -1,9 +1,11 @@
 //! The options of `bastide run` do what they say.
 
-use crate::{LIMIT, bastide_in, try_bastide};
+use crate::{LIMIT, bastide_in, good, refused, try_bastide};
 use bastide_tests::{Ending, Outcome, Scratch, bastide, command, run, without_notice};
+use std::ffi::OsStr;
 use std::fs;
 use std::io::Read;
+use std::os::unix::ffi::OsStrExt;
 use std::process::Stdio;
 
 /// Runs a shell script under options and expects this output.
@@ -34,6 +36,23 @@ fn environment() {
 fn working_directory() {
     prints(&["--cwd", "/usr"], "pwd", "/usr\n");
     prints(&["-C", "etc"], "pwd", "/etc\n");
+}
+
+/// The caller's directory need not have a name that could be the program's, if another is asked for.
+#[test]
+fn working_directory_instead_of_the_callers() {
+    let scratch = Scratch::new("options-cwd");
+    let odd = scratch.path().join(OsStr::from_bytes(b"\xff"));
+    fs::create_dir(&odd).unwrap();
+    let pwd = |options: &[&str]| {
+        let mut args = vec!["run", "--quiet"];
+        args.extend(options);
+        args.extend(["--", "/bin/pwd"]);
+        run(bastide_in(&odd, &args), "", LIMIT)
+    };
+    assert_eq!(good(&pwd(&["--cwd", "/usr"])), "/usr\n");
+    refused(&pwd(&[]), &["not UTF-8", "--cwd"]);
+    refused(&pwd(&["--cwd", "usr"]), &["not UTF-8", "--cwd"]);
 }
 
 #[test]

@@ -14,19 +14,13 @@ use std::sync::{Mutex, PoisonError};
 /// Whether the caller ignores SIGPIPE, which this process does.
 pub static PIPE_IGNORED: AtomicBool = AtomicBool::new(false);
 
-/// The caller's standard descriptors, for the enclave to own; the launcher's own input and output
-/// become `/dev/null`, so that a pipe ends when the program closes it.
+/// The caller's standard descriptors, for the enclave to own.
 pub fn stdio() -> Result<[Option<Stdio>; 3], Failure> {
-    let handed = [
+    Ok([
         one(rustix::stdio::stdin())?,
         one(rustix::stdio::stdout())?,
         one(rustix::stdio::stderr())?,
-    ];
-    if let Ok(null) = rustix::fs::open("/dev/null", OFlags::RDWR | OFlags::CLOEXEC, Mode::empty()) {
-        let _ = rustix::stdio::dup2_stdin(&null);
-        let _ = rustix::stdio::dup2_stdout(&null);
-    }
-    Ok(handed)
+    ])
 }
 
 fn one(fd: BorrowedFd<'_>) -> Result<Option<Stdio>, Failure> {

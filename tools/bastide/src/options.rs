@@ -22,7 +22,7 @@ pub fn manifest(options: &RunOptions) -> Result<(Manifest, bool), Failure> {
                  bastide run -- /bin/sh",
             ));
         }
-        None => (whole_host()?, true),
+        None => (whole_host(options.cwd.as_deref())?, true),
     };
     for text in &options.mount {
         let mount = mount_option::parse(text)?;
@@ -93,12 +93,11 @@ fn is_repeated(mount: &Mount) -> bool {
 }
 
 /// The host's files below an in-memory overlay, its whole environment, an open network.
-fn whole_host() -> Result<Manifest, Failure> {
-    let cwd = std::env::current_dir()
-        .map_err(|error| Failure::new(format!("the current directory is not usable: {error}")))?;
-    let cwd = cwd.to_str().ok_or_else(|| {
-        Failure::new("the current directory's name is not UTF-8\n  = help: use --cwd DIR")
-    })?;
+fn whole_host(cwd: Option<&str>) -> Result<Manifest, Failure> {
+    let cwd = match cwd {
+        Some(cwd) if cwd.starts_with('/') => cwd.into(),
+        _ => here()?,
+    };
     let mut mounts = Vec::new();
     for (target, kind) in [
         ("/", MountKind::over_host("/".into())),
@@ -114,7 +113,7 @@ fn whole_host() -> Result<Manifest, Failure> {
         });
     }
     Ok(Manifest {
-        cwd: cwd.into(),
+        cwd,
         hostname: rustix::system::uname()
             .nodename()
             .to_string_lossy()
@@ -130,6 +129,17 @@ fn whole_host() -> Result<Manifest, Failure> {
         },
         ..Manifest::default()
     })
+}
+
+fn here() -> Result<String, Failure> {
+    const HELP: &str = "\n  = help: use --cwd with an absolute path";
+    let path = std::env::current_dir().map_err(|error| {
+        Failure::new(format!(
+            "the current directory is not usable: {error}{HELP}"
+        ))
+    })?;
+    let text = path.into_os_string().into_string();
+    text.map_err(|_| Failure::new(format!("the current directory's name is not UTF-8{HELP}")))
 }
 
 /// `path` made absolute inside the enclave.

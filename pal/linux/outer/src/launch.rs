@@ -238,7 +238,9 @@ pub fn run(config: BootConfig, keep: &[i32]) -> Result<i32, LaunchError> {
         first: 0,
         zygote: 0,
     };
-    let result = enclave.run(&set);
+    // The terminal's signals then come without delay, to who is in the foreground when they are sent.
+    let interactive = config.stdio.iter().flatten().any(|s| s.tty);
+    let result = enclave.run(&set, interactive);
     enclave.end();
     // SAFETY: restores the mask, and standard error where it was open; nothing uses that number now.
     unsafe {
@@ -264,9 +266,12 @@ struct Enclave {
 
 impl Enclave {
     /// Runs it to its end, passing signals on.
-    fn run(&mut self, set: &libc::sigset_t) -> Result<i32, LaunchError> {
+    fn run(&mut self, set: &libc::sigset_t, zygote: bool) -> Result<i32, LaunchError> {
         let c = control();
         self.first = start(self.entry, 0)?;
+        if zygote {
+            self.need_zygote()?;
+        }
         loop {
             // SAFETY: waits for one of our signals.
             let signal = unsafe { libc::sigwaitinfo(set, std::ptr::null_mut()) };

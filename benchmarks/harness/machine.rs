@@ -16,6 +16,9 @@ pub struct Machine {
     pub system: String,
     /// Others' work at the start: the load averages.
     pub load: String,
+    /// `sched_autogroup_enabled`: 1 if the host divides its time by session.
+    #[serde(default)]
+    pub autogroup: String,
     /// gVisor's version, where it is installed.
     #[serde(default)]
     pub gvisor: String,
@@ -47,6 +50,9 @@ impl Machine {
             memory_gib: kib.unwrap_or(0).div_ceil(1 << 20),
             kernel: read("/proc/sys/kernel/osrelease").trim().into(),
             system: field(&read("/etc/os-release"), "PRETTY_NAME", '='),
+            autogroup: read("/proc/sys/kernel/sched_autogroup_enabled")
+                .trim()
+                .into(),
             load: load.split(' ').take(3).collect::<Vec<_>>().join(" "),
             gvisor: output("runsc", &["--version"])
                 .lines()
@@ -58,9 +64,13 @@ impl Machine {
 
     /// One sentence.
     pub fn describe(&self) -> String {
+        let by_session = match self.autogroup.as_str() {
+            "1" => "; time is divided by session",
+            _ => "",
+        };
         let with = if self.gvisor.is_empty() { "" } else { ", " };
         format!(
-            "Commit {}, {}: {}, {} processors, {} GiB, Linux {}, {}{with}{}; load at the start {}.",
+            "Commit {}, {}: {}, {} processors, {} GiB, Linux {}, {}{with}{}; load at the start {}{by_session}.",
             self.commit,
             self.date,
             self.cpu,

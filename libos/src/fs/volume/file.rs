@@ -1,6 +1,6 @@
 //! Open files and directories of a volume.
 
-use super::{BOUNCE, Node, errno};
+use super::{BOUNCE, Buffer, Node, errno};
 use crate::fs::atime::{self, now};
 use crate::fs::file::O_APPEND;
 use crate::fs::{Dirent, File, FileOps, Inode, Mappable, SetAttr, Stat};
@@ -14,11 +14,20 @@ use alloc::vec::Vec;
 use bastide_abi::raw::general::{
     FALLOC_FL_KEEP_SIZE, FALLOC_FL_PUNCH_HOLE, FALLOC_FL_ZERO_RANGE, O_DSYNC,
 };
-use bastide_volume::BLOCK;
+use bastide_volume::{BLOCK, Reading, Volume};
 use core::any::Any;
 
 /// Names of a directory that are taken at once.
 const NAMES: usize = 128;
+
+/// Contents that were not in memory.
+struct Missed<'a> {
+    reading: Reading,
+    /// Where they go and how much they are, if they are more than was asked for.
+    more: Option<(Buffer<'a>, usize)>,
+    /// Bytes that were read in order before.
+    run: u64,
+}
 
 impl Node {
     /// Reads contents: from memory if they are there. No lock is held while they are copied to the
@@ -80,35 +89,53 @@ impl Node {
     /// Reads a piece of contents. If it is not in memory, what is likely to be wanted next comes
     /// with it.
     fn fetch(&self, at: u64, part: &mut [u8]) -> Result<usize> {
-        let (n, reading) = self.core.with(|v| v.start_read(self.ino, at, part))?;
-        let Some(reading) = reading else {
+        let core = &self.core;
+        let (n, missed) = core.with(|v| {
+            let (n, reading) = v.start_read(self.ino, at, part)?;
+            Ok((n, reading.map(|r| self.look_ahead(v, at, part.len(), r))))
+        })?;
+        let Some(mut missed) = missed else {
             return Ok(n);
         };
+        if let Some((buf, len)) = &mut missed.more {
+            let more = buf.get_mut(..*len).unwrap_or_default();
+            if core.finish_and_keep(missed.reading, more).is_err() {
+                // What is wrong beyond what was asked for is not this reader's business.
+                return core.read_and_keep(self.ino, at, part);
+            }
+            if let (Some(to), Some(from)) = (part.get_mut(..n), more.get(..n)) {
+                to.copy_from_slice(from);
+            }
+        } else {
+            // What is read in order and in large pieces is kept as long as it leaves room for others.
+            match part.len() >= BOUNCE && missed.run > core.cache / 4 {
+                true => drop(missed.reading.finish(part).map_err(errno)?),
+                false => core.finish_and_keep(missed.reading, part)?,
+            }
+        }
+        Ok(n)
+    }
+
+    /// A read of `len` bytes missed some of them: it is of more, if they are read in order.
+    fn look_ahead(&self, v: &mut Volume, at: u64, len: usize, reading: Reading) -> Missed<'_> {
         let (run, window) = {
             let mut ahead = self.ahead.lock();
             (ahead.run(at), ahead.miss(at))
         };
-        if window > part.len() {
-            // Who waits until nobody reads any more has the volume, which is needed here once more.
-            drop(reading);
-            let mut more = self.core.buffer(window);
-            let more = more.get_mut(..window).unwrap_or_default();
-            // What is wrong beyond what was asked for is not this reader's business.
-            if let Ok(all) = self.core.read_and_keep(self.ino, at, more) {
-                let n = all.min(part.len());
-                if let (Some(to), Some(from)) = (part.get_mut(..n), more.get(..n)) {
-                    to.copy_from_slice(from);
-                }
-                return Ok(n);
+        let mut missed = Missed {
+            reading,
+            more: None,
+            run,
+        };
+        if window > len {
+            let mut buf = self.core.buffer(window);
+            let more = buf.get_mut(..window).unwrap_or_default();
+            if let Ok((all, Some(reading))) = v.start_read(self.ino, at, more) {
+                missed.reading = reading;
+                missed.more = Some((buf, all));
             }
-            return self.core.read_and_keep(self.ino, at, part);
         }
-        // What is read in order and in large pieces is kept as long as it leaves room for others.
-        match part.len() >= BOUNCE && run > self.core.cache / 4 {
-            true => drop(reading.finish(part).map_err(errno)?),
-            false => self.core.finish_and_keep(reading, part)?,
-        }
-        Ok(n)
+        missed
     }
 
     /// Writes one piece, at an offset or at the end: where, and how much.

@@ -10,7 +10,8 @@
 //! where a file is read in order ([`ahead`]). That and the pages of mapped files are no more together
 //! than the mount's `cache`.
 //!
-//! Lock order: the files in use, an address space, a file's object, the volume.
+//! Lock order: the files in use, an address space, a file's object, the volume, what is known of a
+//! file's readers.
 
 mod ahead;
 mod device;

@@ -162,10 +162,9 @@ impl Volume {
         }
         // A commit gives back what is pending, and no more.
         if self.tree.space.free_later() < wanted(self) {
-            return Err(match self.has_unfinished() {
-                true => Error::Busy,
-                false => Error::NoSpace,
-            });
+            // What is left to be freed helps, unless there is no room even for that.
+            let more = self.has_unfinished() && !matches!(need, Need::Little);
+            return Err(if more { Error::Busy } else { Error::NoSpace });
         }
         if self.tree.space.free_unread() < wanted(self) {
             self.commit()?;

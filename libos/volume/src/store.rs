@@ -17,6 +17,10 @@ const QUEUE: usize = 512;
 /// Blocks that go out in one write at most.
 const RUN: usize = 256;
 
+/// Blocks that are read together, from a multiple of that, where one of them was wanted soon after a
+/// neighbour: a commit writes its nodes side by side.
+const NEAR: u64 = 16;
+
 /// The device with the keys.
 pub struct Store {
     pub device: Arc<dyn Device>,
@@ -26,6 +30,27 @@ pub struct Store {
     /// Where contents are sealed.
     run: Vec<u8>,
     nodes: Cache,
+    near: Near,
+}
+
+/// Sealed blocks that were read with another, until anything is written.
+#[derive(Default)]
+struct Near {
+    first: u64,
+    blocks: Vec<u8>,
+    /// The block that was read last.
+    last: u64,
+}
+
+impl Near {
+    fn get(&self, block: u64) -> Option<&[u8]> {
+        let at = usize::try_from(block.checked_sub(self.first)?).ok()?;
+        self.blocks.chunks_exact(BLOCK).nth(at)
+    }
+
+    fn clear(&mut self) {
+        self.blocks.clear();
+    }
 }
 
 impl Store {
@@ -36,6 +61,7 @@ impl Store {
             queue: BTreeMap::new(),
             run: Vec::new(),
             nodes: Cache::new(cached),
+            near: Near::default(),
         }
     }
 
@@ -57,6 +83,7 @@ impl Store {
         pages: impl Iterator<Item = &'a [u8; BLOCK]>,
     ) -> Result<Extent> {
         self.run.clear();
+        self.near.clear();
         let mut extent = Extent {
             block,
             nonce: self.ring.next()?,
@@ -76,6 +103,7 @@ impl Store {
 
     /// Sends out what waits, neighbours together. After a failure nothing waits any more.
     pub fn write_out(&mut self) -> Result<()> {
+        self.near.clear();
         let mut run: Vec<u8> = Vec::new();
         let mut start = 0;
         for (block, data) in core::mem::take(&mut self.queue) {
@@ -105,13 +133,39 @@ impl Store {
     /// Reads the block that a pointer points to.
     pub fn read(&mut self, what: Purpose, ptr: &Ptr) -> Result<Vec<u8>> {
         let block = ptr.block;
+        if block.abs_diff(self.near.last) <= NEAR && self.near.get(block).is_none() {
+            self.read_near(block);
+        }
+        self.near.last = block;
+        if let Some(sealed) = self.near.get(block).map(<[u8]>::to_vec)
+            && let Some(data) = self.open(what, ptr, sealed)
+        {
+            return Ok(data);
+        }
         let mut data = alloc::vec![0; BLOCK];
         let offset = block.checked_mul(BLOCK as u64);
         let offset = offset.ok_or(Error::Damaged { block })?;
         self.device.read_at(offset, &mut data)?;
-        match (self.ring).open(what, &block.to_le_bytes(), &ptr.nonce, &ptr.tag, &mut data) {
-            true => Ok(data),
-            false => Err(Error::Damaged { block }),
+        (self.open(what, ptr, data)).ok_or(Error::Damaged { block })
+    }
+
+    fn open(&mut self, what: Purpose, ptr: &Ptr, mut data: Vec<u8>) -> Option<Vec<u8>> {
+        let place = ptr.block.to_le_bytes();
+        (self.ring)
+            .open(what, &place, &ptr.nonce, &ptr.tag, &mut data)
+            .then_some(data)
+    }
+
+    /// Reads a block with its neighbours, if all of them can be read.
+    fn read_near(&mut self, block: u64) {
+        self.near.first = block - block % NEAR;
+        self.near.blocks.resize(NEAR as usize * BLOCK, 0);
+        let read = match self.near.first.checked_mul(BLOCK as u64) {
+            Some(offset) => (self.device.read_at(offset, &mut self.near.blocks)).is_ok(),
+            None => false,
+        };
+        if !read {
+            self.near.clear();
         }
     }
 

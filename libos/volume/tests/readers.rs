@@ -330,3 +330,22 @@ fn what_is_left_to_be_freed_is_freed_later() {
         assert_eq!(fsck(&mut v), Vec::<String>::new());
     }
 }
+
+/// A commit writes its nodes side by side.
+#[test]
+fn nodes_are_read_with_their_neighbours() {
+    let disk = Disk::default();
+    let mut v = create(&disk, 16 << 20);
+    for i in 0..2000 {
+        v.create_file(ROOT, format!("{i:032}").as_bytes(), &NEW)
+            .unwrap();
+    }
+    v.commit().unwrap();
+    drop(v);
+    let mut v = open(&disk).unwrap();
+    disk.reads();
+    let all = dump(&mut v).unwrap();
+    let (reads, bytes) = disk.reads();
+    assert!(all.len() >= 2000);
+    assert!(reads * 3 < bytes / BLOCK, "{reads} reads of {bytes} bytes");
+}

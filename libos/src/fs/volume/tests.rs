@@ -88,8 +88,10 @@ fn what_is_read_in_order_comes_before_it_is_asked_for() {
         assert_eq!(read(&file, at, 1000), Ok(bytes(at..end)));
     }
     let (reads, read) = disk.reads();
-    // Every block once, but for the one that `mount` left; and few calls.
-    assert!((2 * MIB - 8 * BLOCK..=2 * MIB).contains(&read), "{read}");
+    // Every block once, but for the one that `mount` left, and nodes with their neighbours; and few
+    // calls.
+    let expected = 2 * MIB - 8 * BLOCK..=2 * MIB + MIB / 16;
+    assert!(expected.contains(&read), "{read}");
     assert!(reads < 50, "{reads}");
 }
 

@@ -6,6 +6,9 @@ use std::ops::Range;
 use std::sync::{Arc, Mutex};
 use std::vec::Vec;
 
+/// The most that is read at a time for nodes, with their volume locked.
+const NODES: usize = 64 << 10;
+
 /// What was asked of a disk.
 #[derive(Clone)]
 pub enum Event {
@@ -24,7 +27,7 @@ pub struct State {
     pub bad_reads: Option<(u64, Rng)>,
     /// Reading any of these bytes fails.
     pub bad: Range<usize>,
-    /// Who reads more than a block waits, and so many have.
+    /// Who reads more than nodes waits, and so many have.
     pub hold: bool,
     pub held: usize,
     /// Writes and flushes that still succeed, and how the one after them fails.
@@ -70,7 +73,7 @@ impl Disk {
         self.0.lock().unwrap().bad_reads = fault;
     }
 
-    /// Who reads more than a block waits from now on, or nobody does.
+    /// Who reads more than nodes waits from now on, or nobody does.
     pub fn hold_reads(&self, hold: bool) {
         self.0.lock().unwrap().hold = hold;
     }
@@ -107,7 +110,7 @@ impl Device for Disk {
         {
             return Err(DeviceError::Failed);
         }
-        if state.hold && buf.len() > 4096 {
+        if state.hold && buf.len() > NODES {
             state.held += 1;
             while state.hold {
                 drop(state);

@@ -1,5 +1,6 @@
-# sqlite (a rollback journal whose removal is synced too, and a log) and git on a volume: killed while they write, they find all
-# that they finished, and nothing half.
+# sqlite (a rollback journal whose removal is synced too, and a log) and git on a volume: killed while they
+# write, they find all that they finished, and nothing half. git leaves the rename that ends a commit to
+# whoever syncs the directory.
 
 needs sqlite3 git
 kills=${1:-1}
@@ -20,7 +21,7 @@ for kill in $(seq "$kills"); do
 		rm -f .git/*.lock .git/refs/heads/*.lock
 		n=$(git rev-list --count HEAD 2>/dev/null || echo 0)
 		while n=$((n + 1)); do
-			echo "$n $n $n" >> log; echo $n > f$((n % 50)); git add . && git commit -qm "$n" || exit
+			echo "$n $n $n" >> log; echo $n > f$((n % 50)); git add . && git commit -qm "$n" && sync .git/refs/heads || exit
 			echo git $n
 		done'
 	work log '^delete [0-9]' '^wal [0-9]' '^git [0-9]'

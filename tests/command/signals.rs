@@ -1,7 +1,7 @@
 //! Signals to the command reach the program, and the program's end is the command's.
 
 use crate::{LIMIT, bastide_in, good, try_bastide};
-use bastide_tests::{Ending, bastide, command, run};
+use bastide_tests::{Ending, Outcome, bastide, command, run};
 use std::io::{BufRead, BufReader};
 use std::os::unix::process::{CommandExt, ExitStatusExt};
 use std::path::Path;
@@ -126,6 +126,13 @@ fn stop_and_continue() {
     assert_eq!(end(child), (Some(5), None));
 }
 
+/// Has a shell prepare what the launcher inherits.
+fn by_shell(script: &str) -> Outcome {
+    let mut shell = command("sh", Path::new("/"));
+    shell.args(["-c", script]);
+    run(shell, "", LIMIT)
+}
+
 /// What the caller ignores the program ignores too, and nothing else.
 #[test]
 fn ignored_signals_are_inherited() {
@@ -134,9 +141,7 @@ fn ignored_signals_are_inherited() {
             "{trap} exec {} run -q -- grep SigIgn /proc/self/status",
             bastide().display()
         );
-        let mut shell = command("sh", Path::new("/"));
-        shell.args(["-c", &script]);
-        let outcome = run(shell, "", LIMIT);
+        let outcome = by_shell(&script);
         assert_eq!(good(&outcome), format!("SigIgn:\t{mask:016x}\n"));
     }
 }
@@ -149,9 +154,7 @@ fn closed_standard_descriptors() {
         "exec {} run -q -- sh -c 'echo lost; exit 7' <&- >&- 2>&-",
         bastide().display()
     );
-    let mut shell = command("sh", Path::new("/"));
-    shell.args(["-c", &script]);
-    let outcome = run(shell, "", LIMIT);
+    let outcome = by_shell(&script);
     assert_eq!(outcome.ending, Ending::Code(7), "{outcome:?}");
     assert_eq!(outcome.stdout, "");
 }

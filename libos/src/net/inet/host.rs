@@ -213,6 +213,11 @@ impl HostSocket {
         Ok(n)
     }
 
+    /// There is no more to send, or no waiting for the chance to.
+    fn is_sent(&self, src: &IoSrc<'_>, patience: Patience) -> bool {
+        !self.is_stream() || src.left() == 0 || patience.none()
+    }
+
     /// Sends what is left after `sent` bytes, waiting as long as `patience` allows.
     fn send_on(
         &self,
@@ -234,7 +239,7 @@ impl HostSocket {
                 Err(Errno::EPIPE) if self.is_stream() => return Err(broken_pipe(t, msg.flags)),
                 Err(e) => return Err(e),
             }
-            if !self.is_stream() || src.left() == 0 || patience.none() {
+            if self.is_sent(src, patience) {
                 return Ok(sent);
             }
         }
@@ -474,7 +479,7 @@ impl Socket for HostSocket {
             Ok(n) => {
                 let n = n.min(piece.len);
                 src.advance(n);
-                if !self.is_stream() || src.left() == 0 || patience.none() {
+                if self.is_sent(src, patience) {
                     return Ok(n);
                 }
                 self.send_on(t, src, msg, patience, n)

@@ -21,6 +21,8 @@ const STACK_RANDOM: usize = 16 << 30;
 const STACK_INITIAL: usize = 132 << 10;
 /// The `brk` area begins up to this far above the program.
 const BRK_RANDOM: usize = 32 << 20;
+/// Room for the `brk` area, where there is a choice.
+const BRK_ROOM: usize = 64 << 30;
 
 /// Random multiples of the page size below each range.
 fn random<const N: usize>(ranges: [usize; N]) -> [usize; N] {
@@ -49,6 +51,13 @@ impl State {
         s.map.set_base(USER_END - room - base);
         s.stack_top = USER_END - PAGE - stack;
         s
+    }
+
+    /// The stack or the `brk` area may grow over this address.
+    pub(super) fn grows(&self, at: usize) -> bool {
+        let stack = self.stack_top.saturating_sub(STACK_UNLIMITED)..self.stack_top;
+        let brk = self.brk.0..self.brk.0.saturating_add(BRK_ROOM);
+        stack.contains(&at) || brk.contains(&at)
     }
 
     /// `brk(2)` under the lock; false leaves it where it was.

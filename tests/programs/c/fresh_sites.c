@@ -30,6 +30,9 @@ static const struct {
 	{"\x6a\x27\x58\x0f\x05\x89\xc2\x89\xd0\xc3", 10},         // ...; mov; mov; ret
 	{"\x6a\x27\x58\x0f\x05\xeb\x02\x0f\x0b\xc3", 10},         // ...; jmp over an ud2; ret
 	{"\x6a\x27\x58\xeb\x02\x0f\x0b\x0f\x05\xc3\x55", 11},     // ...; syscall; ret, no room
+	{"\x6a\x27\x58\x48\x89\xc2\x0f\x05\xc3\x55", 10},         // ...; mov %rax,%rdx; syscall; ret, no room
+	{"\x6a\x27\x58\x48\x8d\x50\x08\x0f\x05\xc3\x55", 11},     // ...; lea 8(%rax),%rdx; the same
+	{"\x6a\x27\x58\x41\xba\x08\0\0\0\x0f\x05\xc3\x55", 13}, // ...; mov $8,%r10d; the same
 	// syscall; mov $39,%eax; syscall; ret: two that would replace the same bytes
 	{"\x6a\x27\x58\x0f\x05\xb8\x27\0\0\0\x0f\x05\xc3", 13},
 };

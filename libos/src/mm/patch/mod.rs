@@ -4,9 +4,11 @@
 //! often is rewritten: a five-byte jump goes to a stub near the code, and the stub enters the
 //! kernel directly. Two shapes of code are rewritten, which are nearly all there are:
 //!
-//! * *before*: `mov $nr, %eax` (or `%rax`) stands before the `syscall`. The jump replaces the
-//!   `mov`, which the stub executes first. The `syscall` itself stays, so a thread that stands on
-//!   it, or returns to what follows, sees the code as it was.
+//! * *before*: the jump replaces the instruction before the `syscall`, which the stub executes
+//!   first. The `syscall` itself stays, so a thread that stands on it, or returns to what follows,
+//!   sees the code as it was. Nearly always that is `mov $nr, %eax` (or `%rax`). Another is taken
+//!   only if there is no other way, and may be shorter than a jump: then the bytes of the
+//!   `syscall` are the end of it too, and the stub lies where they point.
 //! * *after*: the jump replaces the `syscall` and the first instructions behind it, which can run
 //!   anywhere; the stub ends in a copy of them (the *tail*). No thread may stand inside what is
 //!   replaced. So from a site's very first call on every call continues in the tail, and what
@@ -215,13 +217,14 @@ fn is_alone(t: &Task) -> bool {
 /// on continue in.
 fn learn(mm: &Mm, s: &mut Sites, site: usize, nr: u64, entry: u32) -> Option<Site> {
     let window = Window::read(site)?;
-    let wanted = nr != NR_RT_SIGRETURN
-        && read(site) == Some(SYSCALL)
-        && mm
-            .private_code(site - shape::BEFORE, site + shape::AFTER)
-            .is_some();
-    let shape = window.shape(site, nr).filter(|_| wanted);
-    let shape = shape.filter(|shape| !(shape.is_after() && s.returned_to(site)));
+    let code = mm
+        .private_code(site - shape::BEFORE, site + shape::AFTER)
+        .filter(|_| nr != NR_RT_SIGRETURN && read(site) == Some(SYSCALL));
+    let shape = code.and_then(|(start, _)| {
+        let sure = window.shape(site, nr);
+        sure.filter(|shape| !(shape.is_after() && s.returned_to(site)))
+            .or_else(|| before(site, start))
+    });
     let mut new = Site {
         window,
         shape,
@@ -237,13 +240,22 @@ fn learn(mm: &Mm, s: &mut Sites, site: usize, nr: u64, entry: u32) -> Option<Sit
     Some(new)
 }
 
+/// The instruction before a site can make room, in code that begins at `start`.
+fn before(site: usize, start: usize) -> Option<Shape> {
+    let mut code = [0; shape::BACK];
+    let code = &mut code[..shape::BACK.min(site - start)];
+    raw::read(site - code.len(), code).ok()?;
+    shape::last(code, site).map(Shape::Before)
+}
+
 /// Writes a site's stub.
 fn make_stub(mm: &Mm, s: &mut Sites, site: usize, known: &mut Site, entry: u32) -> Option<()> {
-    let place = match s.areas.iter().find_map(|a| a.take(site)) {
+    let reach = known.shape?.reach(site);
+    let place = match s.areas.iter().find_map(|a| a.take(&reach)) {
         Some(place) => place,
         None => {
-            s.areas.push(Area::near(mm, site).ok()?);
-            s.areas.last()?.take(site)?
+            s.areas.push(Area::near(mm, site, &reach).ok()?);
+            s.areas.last()?.take(&reach)?
         }
     };
     let mut code: Vec<u8> = Vec::with_capacity(STUB);

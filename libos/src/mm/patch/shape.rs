@@ -1,7 +1,9 @@
 //! How the code around a `syscall` instruction can make room for a five-byte jump.
 
+use super::super::PAGE;
 use alloc::vec::Vec;
-use iced_x86::{Decoder, DecoderOptions, FlowControl, Instruction, Mnemonic, OpKind};
+use core::ops::Range;
+use iced_x86::{Decoder, DecoderError, DecoderOptions, FlowControl, Instruction, Mnemonic, OpKind};
 
 /// Bytes of a `jmp rel32`, and its opcode.
 pub const JUMP: usize = 5;
@@ -11,14 +13,18 @@ pub const SYSCALL: [u8; 2] = [0x0f, 0x05];
 /// How much of the code before and after a `syscall` is looked at.
 pub const BEFORE: usize = 10;
 pub const AFTER: usize = 20;
-/// How far short branches reach, and how far off long ones are looked for.
-const NEAR: usize = 130;
+/// How far back the start of the instruction before a `syscall` is made sure of.
+pub const BACK: usize = 48;
+/// How far from the code a stub may lie.
+const REACH: usize = 0x6000_0000;
+/// How far off branches are looked for.
 pub const FAR: usize = 2048;
 
 /// What is replaced.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Shape {
-    /// A `mov` of the call's number to `rax`, of so many bytes, before the `syscall`.
+    /// The instruction of so many bytes, three or more, before the `syscall`: most often a `mov` of
+    /// the call's number to `rax`.
     Before(usize),
     /// The `syscall` and the beginning of what follows, instructions of so many bytes.
     After(usize),
@@ -34,6 +40,20 @@ impl Shape {
         match self {
             Shape::Before(len) => site - len,
             Shape::After(_) => site,
+        }
+    }
+
+    /// Where the stub of the `syscall` at `site` may lie. A jump that is longer than what it replaces
+    /// ends in bytes of the `syscall`, which stays: the upper ones of its distance.
+    pub fn reach(self, site: usize) -> Range<usize> {
+        let jump = |given: u32, free: u32| {
+            let start = self.jump_at(site) + JUMP + given as usize;
+            start..start + (1 << free)
+        };
+        match self {
+            Shape::Before(3) => jump(0x050f_0000, 16),
+            Shape::Before(4) => jump(0x0f00_0000, 24),
+            _ => site.saturating_sub(REACH).max(PAGE * 16)..site.saturating_add(REACH),
         }
     }
 }
@@ -215,7 +235,10 @@ impl Step {
     }
 
     fn decode(code: &[u8], ip: usize) -> Step {
-        let i = Decoder::with_ip(64, code, ip as u64, DecoderOptions::NONE).decode();
+        Step::new(&Decoder::with_ip(64, code, ip as u64, DecoderOptions::NONE).decode())
+    }
+
+    fn new(i: &Instruction) -> Step {
         let target = i.near_branch_target() as usize;
         let flow = match i.flow_control() {
             _ if i.is_invalid() || i.is_ip_rel_memory_operand() => Flow::Bound,
@@ -225,7 +248,7 @@ impl Step {
                 Flow::Jump(target)
             }
             FlowControl::ConditionalBranch => {
-                condition(&i).map_or(Flow::Bound, |condition| Flow::Branch(condition, target))
+                condition(i).map_or(Flow::Bound, |condition| Flow::Branch(condition, target))
             }
             _ => Flow::Bound,
         };
@@ -246,23 +269,82 @@ fn condition(i: &Instruction) -> Option<u8> {
     }
 }
 
-/// Whether some branch near `site` seems to go into the bytes that an *after* shape replaces.
-/// `code` starts at `base`. Bytes that only look like a branch count too: better one site less.
-pub fn is_branch_target(code: &[u8], base: usize, site: usize) -> bool {
-    let inside = |to: usize| to > site && to < site + JUMP;
-    code.windows(6).enumerate().any(|(i, w)| {
-        let at = base + i;
-        let short = at.abs_diff(site) < NEAR && (w[0] == 0xeb || w[0] & 0xf0 == 0x70);
-        if short && inside((at + 2).wrapping_add_signed(isize::from(w[1] as i8))) {
-            return true;
+/// The bytes of the instruction that `code` ends in, if it is sure which that is, it can run elsewhere,
+/// and it makes room for a jump. The code ends at address `end`.
+pub fn last(code: &[u8], end: usize) -> Option<usize> {
+    let mut found = None;
+    for read in reads(code, end) {
+        match read {
+            Read::NoCode => {}
+            Read::Last(step) if found.is_none_or(|other| other == step) => found = Some(step),
+            _ => return None,
         }
-        let long = |skip: usize, bytes: [u8; 4]| {
-            let d = i32::from_le_bytes(bytes);
-            inside((at + skip + 4).wrapping_add_signed(d as isize))
+    }
+    let fits = |step: &Step| step.flow == Flow::Next && (3..=BEFORE).contains(&step.len);
+    found.filter(fits).map(|step| step.len)
+}
+
+/// Whether some branch near `site` seems to go into the bytes that an *after* shape replaces.
+/// `code` starts at `base`. What may be a branch counts as one: better one site less.
+pub fn is_branch_target(code: &[u8], base: usize, site: usize) -> bool {
+    code.windows(6).enumerate().any(|(i, bytes)| {
+        let (len, distance) = match *bytes {
+            [0x70..=0x7f | 0xe0..=0xe3 | 0xeb, d, ..] => (2, isize::from(d as i8)),
+            [JMP, a, b, c, d, _] => (5, i32::from_le_bytes([a, b, c, d]) as isize),
+            [0x0f, 0x80..=0x8f, a, b, c, d] => (6, i32::from_le_bytes([a, b, c, d]) as isize),
+            _ => return false,
         };
-        w[0] == JMP && long(1, [w[1], w[2], w[3], w[4]])
-            || w[0] == 0x0f && w[1] & 0xf0 == 0x80 && long(2, [w[2], w[3], w[4], w[5]])
+        let to = (base + i + len).wrapping_add_signed(distance);
+        to > site && to < site + JUMP && may_begin(&code[..i])
     })
+}
+
+/// An instruction may begin behind `code`.
+fn may_begin(code: &[u8]) -> bool {
+    let mut inside = false;
+    for read in reads(&code[code.len().saturating_sub(BACK)..], 0) {
+        match read {
+            Read::NoCode => {}
+            Read::Last(_) => return true,
+            Read::Beyond => inside = true,
+        }
+    }
+    !inside
+}
+
+/// What the end of `code` is read as.
+///
+/// Code cannot be read backwards. But wherever one begins to read, one soon sees the instructions that
+/// there are: what is read from different places agrees, or is in doubt.
+fn reads(code: &[u8], end: usize) -> impl Iterator<Item = Read> {
+    let starts = (code.len() + 1).saturating_sub(BACK - BEFORE);
+    (0..starts).map(move |start| Read::of(&code[start..], end))
+}
+
+enum Read {
+    /// These bytes are none.
+    NoCode,
+    /// The last instruction that ends where they end.
+    Last(Step),
+    /// An instruction that goes on behind them.
+    Beyond,
+}
+
+impl Read {
+    fn of(code: &[u8], end: usize) -> Read {
+        let start = end.wrapping_sub(code.len()) as u64;
+        let mut decoder = Decoder::with_ip(64, code, start, DecoderOptions::NONE);
+        let mut last = None;
+        while decoder.can_decode() {
+            let i = decoder.decode();
+            match decoder.last_error() {
+                DecoderError::None => last = Some(Step::new(&i)),
+                DecoderError::NoMoreBytes => return Read::Beyond,
+                _ => return Read::NoCode,
+            }
+        }
+        last.map_or(Read::NoCode, Read::Last)
+    }
 }
 
 #[cfg(test)]
@@ -390,6 +472,42 @@ mod tests {
     }
 
     #[test]
+    fn the_last_instruction_is_found_if_there_is_no_doubt() {
+        let after = |last: &[u8]| {
+            // xor %esi, %esi; mov %rax, 8(%rsp), and so on
+            let mut code = [0x31, 0xf6, 0x48, 0x89, 0x44, 0x24, 0x08].repeat(8);
+            code.extend_from_slice(last);
+            super::last(&code[code.len() - BACK..], SITE)
+        };
+        // mov %rax, %rdx; lea 8(%rax), %rdx; mov $8, %r10d
+        assert_eq!(after(&[0x48, 0x89, 0xc2]), Some(3));
+        assert_eq!(after(&[0x48, 0x8d, 0x50, 0x08]), Some(4));
+        assert_eq!(after(&[0x41, 0xba, 8, 0, 0, 0]), Some(6));
+        // Too short: pop %rax. Bound to its place: jmp, lea 8(%rip), %rdi.
+        assert_eq!(after(&[0x58]), None);
+        assert_eq!(after(&[0xe9, 0, 1, 0, 0]), None);
+        assert_eq!(after(&[0x48, 0x8d, 0x3d, 8, 0, 0, 0]), None);
+        // The beginning of an instruction.
+        assert_eq!(after(&[0x48, 0xb8, 0, 0]), None);
+        // Too little to be sure.
+        assert_eq!(super::last(&[0x90; BACK - BEFORE], SITE), None);
+    }
+
+    #[test]
+    fn short_jumps_end_in_the_syscall() {
+        for len in [3, 4] {
+            let shape = Shape::Before(len);
+            let at = shape.jump_at(SITE);
+            let Range { start, end } = shape.reach(SITE);
+            for stub in [start, start + 0x1230, end - 1] {
+                let kept = JUMP - len;
+                assert_eq!(jump(at, stub).unwrap()[len..], SYSCALL[..kept]);
+            }
+            assert_ne!(jump(at, end).unwrap()[len..], SYSCALL[..JUMP - len]);
+        }
+    }
+
+    #[test]
     fn branches_into_the_window_are_seen() {
         let base = 0x1000;
         let site = base + 32;
@@ -402,6 +520,12 @@ mod tests {
         // to the site itself is allowed
         code[11] = 20;
         assert!(!is_branch_target(&code, base, site));
+        // The same bytes inside of an instruction: movabs
+        let mut far = [0x90u8; 128];
+        far[60..70].copy_from_slice(&[0x48, 0xb8, 0, 0, 0xeb, 26, 0, 0, 0, 0]);
+        assert!(!is_branch_target(&far, base, base + 90));
+        far[60..62].copy_from_slice(&[0x90; 2]);
+        assert!(is_branch_target(&far, base, base + 90));
         // jne rel32 to site + 2
         code[40..46].copy_from_slice(&[0x0f, 0x85, 0xf4, 0xff, 0xff, 0xff]);
         assert!(is_branch_target(&code, base, site));

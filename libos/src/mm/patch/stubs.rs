@@ -8,12 +8,11 @@ use crate::{Errno, Result};
 use alloc::sync::Arc;
 use bastide_base::pages::Pages;
 use bastide_pal::Prot;
+use core::ops::Range;
 use core::sync::atomic::{AtomicUsize, Ordering};
 
 /// What `/proc/self/maps` calls a page of stubs.
 pub const STUBS: &str = "[stubs]";
-/// How far from the code a stub may lie.
-const REACH: usize = 0x6000_0000;
 /// Room for one stub.
 pub const STUB: usize = 48;
 
@@ -28,16 +27,20 @@ pub struct Area {
 }
 
 impl Area {
-    /// Maps an empty page near `site`.
-    pub fn near(mm: &Mm, site: usize) -> Result<Area> {
+    /// Maps an empty page that has room for a stub of code at `site` within its reach: as close below
+    /// the code as can be, else above, where nothing grows.
+    pub fn near(mm: &Mm, site: usize, reach: &Range<usize>) -> Result<Area> {
         let object = PageObject::sized(PAGE as u64);
         let run = object.extent_or_alloc(0, PAGE as u64)?;
-        let low = site.saturating_sub(REACH).max(PAGE * 16);
-        let high = site.saturating_add(REACH);
         let addr = {
             let state = mm.state.lock();
-            let below = state.map.find_free_in(low, site, PAGE);
-            below.or_else(|| state.map.find_free_in(site, high, PAGE))
+            let free = |low: usize, high| {
+                state
+                    .map
+                    .find_free_in(low.next_multiple_of(PAGE), high & !(PAGE - 1), PAGE)
+            };
+            let below = free(reach.start, site.min(reach.end));
+            below.or_else(|| free(site.max(reach.start), reach.end).filter(|at| !state.grows(*at)))
         };
         let at = mm.map(&MapRequest {
             addr: addr.ok_or(Errno::ENOMEM)?,
@@ -61,12 +64,12 @@ impl Area {
         })
     }
 
-    /// An address for a stub of code at `site`, if there is room and it is near enough.
-    pub fn take(&self, site: usize) -> Option<usize> {
-        if self.at.abs_diff(site) > REACH {
-            return None;
-        }
-        let add = |used| (used + STUB <= PAGE).then_some(used + STUB);
+    /// An address for a stub, if there is room within its reach.
+    pub fn take(&self, reach: &Range<usize>) -> Option<usize> {
+        let add = |used| {
+            let fits = used + STUB <= PAGE && reach.contains(&(self.at + used));
+            fits.then_some(used + STUB)
+        };
         let used = self
             .used
             .fetch_update(Ordering::Relaxed, Ordering::Relaxed, add)

@@ -265,6 +265,9 @@ pub(super) fn start(
     match started {
         Ok(ThreadId(id)) => {
             task.thread.store(id, Ordering::Release);
+            if how == Spawn::Fresh {
+                super::sched::pass_on(task);
+            }
             Ok(())
         }
         Err(e) => {

@@ -329,6 +329,19 @@ pub fn sys_getcpu(t: &Arc<Task>, cpu: UserAddr, node: UserAddr) -> SysResult {
     Ok(0)
 }
 
+/// Tells the host what a task's fresh thread has not inherited from the one that asked for it.
+pub(super) fn pass_on(task: &Task) {
+    let thread = ThreadId(task.thread.load(Ordering::Relaxed));
+    let (_, _, nice) = *task.sched.lock();
+    if nice != 0 {
+        let _ = pal().set_nice(thread, nice);
+    }
+    let allowed = task.affinity.lock().clone();
+    if !allowed.is_empty() {
+        let _ = pal().set_affinity(thread, &allowed);
+    }
+}
+
 fn set_nice(t: &Task, other: &Task, nice: i32) -> Result<()> {
     let (c, o) = (t.creds(), other.creds());
     if c.euid != o.uid && c.euid != o.euid && !c.capable(CAP_SYS_NICE) {

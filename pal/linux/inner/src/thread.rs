@@ -13,10 +13,15 @@ use linux_raw_sys::general as g;
 
 const EAGAIN: Error = Error(11);
 
-/// Which slots are taken (1), kept together so that a search touches little memory; and one past
-/// the highest slot ever taken.
+/// Which slots are taken ([`TAKEN`] or [`SPARE`]), kept together so that a search touches little
+/// memory; and one past the highest slot ever taken.
 static USED: [AtomicU32; layout::SLOT_COUNT] = [const { AtomicU32::new(0) }; layout::SLOT_COUNT];
 static TOP: AtomicUsize = AtomicUsize::new(0);
+
+/// A slot's state; a free one's is 0.
+const TAKEN: u32 = 1;
+/// Its thread waits until it is [`TAKEN`].
+const SPARE: u32 = 2;
 
 fn slot_block(i: usize) -> *mut Block {
     (layout::SLOTS + i * layout::SLOT_SIZE + layout::BLOCK_OFFSET) as *mut Block
@@ -28,7 +33,7 @@ pub(crate) fn take_slot() -> Result<&'static mut Block> {
     for (i, used) in USED.iter().enumerate() {
         if used.load(Ordering::Relaxed) != 0
             || used
-                .compare_exchange(0, 1, Ordering::Acquire, Ordering::Relaxed)
+                .compare_exchange(0, TAKEN, Ordering::Acquire, Ordering::Relaxed)
                 .is_err()
         {
             continue;
@@ -127,14 +132,33 @@ fn clone(flags: u32, b: &mut Block) -> Result<ThreadId> {
 }
 
 /// A new thread's first Rust code, on its own kernel stack with traps held back.
-pub(crate) extern "C" fn on_start(b: &'static Block) {
+///
+/// # Safety
+/// The block is this thread's, and of a spare nobody else's until it is [offered](offer).
+pub(crate) unsafe extern "C" fn on_start(this: *const Block) {
+    // SAFETY: the caller's promise.
+    let slot = slot_index(unsafe { begin_thread(&*this) });
+    if USED[slot].load(Ordering::Relaxed) == SPARE {
+        offer(slot);
+    }
+    // SAFETY: whoever filled a spare's block is done with it.
+    run(unsafe { &*this });
+}
+
+fn begin_thread(b: &Block) -> &Block {
     trap::set_stack(b);
-    // The host stored it before the thread ran.
-    let tid = b.tid.load(Ordering::Relaxed);
     if b.new_process != 0 {
-        b.tgid.store(tid, Ordering::Relaxed);
+        // The host stored it before the thread ran.
+        b.tgid
+            .store(b.tid.load(Ordering::Relaxed), Ordering::Relaxed);
         die_with_launcher();
     }
+    b
+}
+
+/// Does what the block says.
+fn run(b: &'static Block) {
+    let tid = b.tid.load(Ordering::Relaxed);
     let tgid = b.tgid.load(Ordering::Relaxed);
     if b.set_fs != 0 {
         LinuxPal.set_fs_base(b.fs_base);
@@ -184,6 +208,53 @@ static FRESH_BLOCK: AtomicU32 = AtomicU32::new(0);
 static FRESH_ANSWER: AtomicI32 = AtomicI32::new(0);
 static FRESH_WORD: AtomicU32 = AtomicU32::new(0);
 
+/// The spare: a process with an empty address space that waits for something to run. 0 if there is
+/// none, [`COMING`], or its slot plus one.
+static SPARE_SLOT: AtomicU32 = AtomicU32::new(0);
+const COMING: u32 = u32::MAX;
+
+/// Makes a spare if there is none; without one, processes are made when they are wanted. Runs in the
+/// zygote.
+fn make_spare() {
+    let none = SPARE_SLOT.compare_exchange(0, COMING, Ordering::Relaxed, Ordering::Relaxed);
+    if none.is_err() {
+        return;
+    }
+    let made = take_slot().and_then(|b| {
+        USED[slot_index(b)].store(SPARE, Ordering::Relaxed);
+        clone(PROCESS, b)
+    });
+    if made.is_err() {
+        SPARE_SLOT.store(0, Ordering::Relaxed);
+    }
+}
+
+/// The calling thread, with nothing to run, is there for [`take_spare`]. Returns once its block is
+/// filled.
+fn offer(slot: usize) {
+    SPARE_SLOT.store(slot as u32 + 1, Ordering::Release);
+    while USED[slot].load(Ordering::Acquire) == SPARE {
+        crate::park::futex_wait(&USED[slot], SPARE, None);
+    }
+}
+
+fn take_spare() -> Option<&'static mut Block> {
+    let take = |there| (there != 0 && there != COMING).then_some(0);
+    let taken = SPARE_SLOT.fetch_update(Ordering::Acquire, Ordering::Relaxed, take);
+    // SAFETY: its thread leaves the block to whoever took it.
+    Some(unsafe { &mut *slot_block(taken.ok()? as usize - 1) })
+}
+
+/// A spare runs what its block says, and the zygote makes another.
+fn start_spare(b: &Block) -> ThreadId {
+    let id = ThreadId(b.tid.load(Ordering::Relaxed));
+    let state = &USED[slot_index(b)];
+    state.store(TAKEN, Ordering::Release);
+    crate::park::futex_wake(state, 1);
+    ring(control());
+    id
+}
+
 fn spawn_fresh(b: &mut Block) -> Result<ThreadId> {
     let _one_at_a_time = FRESH.lock();
     let slot = slot_index(b);
@@ -232,6 +303,8 @@ pub(crate) fn zygote() -> ! {
         crate::park::futex_wait(&BOOTING, 1, None);
     }
     crate::start::filter();
+    // Who needs one process is likely to need more.
+    let mut spawns = false;
     loop {
         let seen = c.doorbell.load(Ordering::Acquire);
         if c.done.load(Ordering::Acquire) != 0 {
@@ -248,6 +321,10 @@ pub(crate) fn zygote() -> ! {
             FRESH_ANSWER.store(answer, Ordering::Release);
             FRESH_WORD.store(1, Ordering::Release);
             crate::park::futex_wake(&FRESH_WORD, 1);
+            spawns = true;
+        }
+        if spawns {
+            make_spare();
         }
         for _ in 0..SERVICES.swap(0, Ordering::Relaxed) {
             service_thread();
@@ -268,10 +345,16 @@ pub(crate) fn zygote() -> ! {
 impl Threads for LinuxPal {
     fn spawn(&self, how: Spawn, start: Start) -> Result<ThreadId> {
         let becomes = BOOTING.load(Ordering::Relaxed) != 0;
-        let b = match becomes {
+        let spare = match how {
+            Spawn::Fresh if !becomes => take_spare(),
+            _ => None,
+        };
+        let is_spare = spare.is_some();
+        let b = match spare {
             // SAFETY: this thread's own, which nothing refers to.
-            true => unsafe { &mut *(block().this as *mut Block) },
-            false => take_slot()?,
+            _ if becomes => unsafe { &mut *(block().this as *mut Block) },
+            Some(b) => b,
+            None => take_slot()?,
         };
         b.token = start.token;
         b.park = start.park;
@@ -284,6 +367,7 @@ impl Threads for LinuxPal {
         }
         match how {
             _ if becomes => Ok(ThreadId(b.tid.load(Ordering::Relaxed))),
+            _ if is_spare => Ok(start_spare(b)),
             Spawn::Shared => clone(SHARED, b),
             Spawn::Copy => clone(PROCESS, b),
             Spawn::Fresh => spawn_fresh(b),
@@ -396,7 +480,7 @@ pub(crate) fn send_kick(thread: u64) {
 /// The host process of a thread of the enclave.
 pub(crate) fn group_of(tid: u32) -> Option<u32> {
     (0..TOP.load(Ordering::Relaxed))
-        .filter(|&i| USED[i].load(Ordering::Relaxed) == 1)
+        .filter(|&i| USED[i].load(Ordering::Relaxed) == TAKEN)
         .find_map(|i| {
             // SAFETY: a slot in use has been set up; only atomics are read.
             let b = unsafe { &*slot_block(i) };

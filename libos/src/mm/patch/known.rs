@@ -4,6 +4,10 @@
 //! therefore rewritten as soon as the file is mapped for the same program again. All of a page's
 //! sites are rewritten at once: what costs is the page's copy.
 //!
+//! The copies are each process's own, some ten pages of a program; forked children share them. One copy
+//! for all would have to be mapped page by page, which takes longer than copying: of twelve pages in
+//! the C library's code 83 µs instead of 27.
+//!
 //! That a site is remembered says that it is code, not what is there now: the bytes around it are
 //! compared before it is rewritten.
 

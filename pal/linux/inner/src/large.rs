@@ -14,7 +14,8 @@ use core::sync::atomic::{AtomicU32, AtomicUsize, Ordering};
 /// So many processes are made before, and four times as many each time before it is done again for
 /// what was added.
 const MANY: u32 = 16;
-/// Of the arena no more than this: most of it is the contents of files.
+/// Of the arena no more than this: most of it is the contents of files. The first time it is one page,
+/// with what all processes use, and each time twice as much.
 const ARENA_MOST: usize = 8 << 20;
 /// Of the thread slots no more than this.
 const SLOTS_MOST: usize = 8 << 20;
@@ -56,8 +57,10 @@ pub(crate) fn prepare(slots: usize) {
     collapse(DATA..DATA + LARGE);
     let slots = slots.min(SLOTS + SLOTS_MOST);
     extend(&SLOTS_DONE, slots.next_multiple_of(LARGE));
-    let arena = bastide_base::pages::top().min(ARENA + ARENA_MOST);
-    extend(&ARENA_DONE, arena.next_multiple_of(LARGE));
+    let done = ARENA_DONE.load(Ordering::Relaxed) - ARENA;
+    let arena = (done * 2).clamp(LARGE, ARENA_MOST);
+    let top = bastide_base::pages::top().next_multiple_of(LARGE);
+    extend(&ARENA_DONE, top.min(ARENA + arena));
 }
 
 fn extend(done: &AtomicUsize, end: usize) {

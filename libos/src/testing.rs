@@ -29,6 +29,14 @@ std::thread_local! {
     /// Ranges of it that large pages were wanted or not wanted for.
     static LARGE: std::cell::RefCell<Vec<(usize, usize, bool)>> =
         const { std::cell::RefCell::new(Vec::new()) };
+    /// Kernel pages that the calling thread said it is about to use.
+    static EXPECTED: std::cell::RefCell<Vec<(usize, usize)>> =
+        const { std::cell::RefCell::new(Vec::new()) };
+}
+
+/// The kernel pages that the calling thread said it is about to use since the last time.
+pub fn expected_kernel_pages() -> Vec<(usize, usize)> {
+    EXPECTED.take()
 }
 
 /// What the platform was told of large pages in the calling thread's address space since the last
@@ -197,6 +205,9 @@ impl AddressSpace for Mock {
     }
     fn poke(&self, _: ThreadId, _: usize, _: &[u8]) -> Result<usize> {
         Err(ENOSYS)
+    }
+    fn expect_kernel_pages(&self, addr: usize, len: usize) {
+        EXPECTED.with_borrow_mut(|e| e.push((addr, len)));
     }
     fn release_kernel_pages(&self, addr: usize, len: usize) {
         bastide_base::pages::wipe_for_tests(addr, len);

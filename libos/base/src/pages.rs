@@ -2,6 +2,9 @@
 //!
 //! Blocks are powers of two of pages, taken from one arena. A free block keeps its list link in
 //! its own first page; the memory behind the rest of a large free block goes back to the platform.
+//!
+//! Small blocks lie side by side, so the two megabytes around the first of them are soon used: once
+//! there is some memory in use, the platform is told at once ([`LARGE`]).
 
 use crate::sync::Mutex;
 use crate::user;
@@ -12,19 +15,94 @@ pub const PAGE: usize = 4096;
 const ORDERS: usize = 27;
 /// Free blocks of at least this order give their memory back.
 const RELEASE_ORDER: usize = 4;
+/// A large page, which a platform may bring in as a whole.
+pub const LARGE: usize = PAGE << LARGE_ORDER;
+const LARGE_ORDER: usize = 9;
+/// So much of the arena is brought in page by page: small programs do not use more.
+const SMALL: usize = 2 << 20;
 
 struct Arena {
     next: usize,
     end: usize,
     free: [usize; ORDERS],
+    /// The large pages below need not be announced to the platform any more.
+    announced: usize,
 }
 
-static ARENA: Mutex<Arena> = Mutex::new(Arena {
-    next: 0,
-    end: 0,
-    free: [0; ORDERS],
-});
+static ARENA: Mutex<Arena> = Mutex::new(Arena::new(0, 0));
 static USED: AtomicUsize = AtomicUsize::new(0);
+static IDLE: AtomicUsize = AtomicUsize::new(0);
+
+impl Arena {
+    const fn new(start: usize, end: usize) -> Arena {
+        Arena {
+            next: start,
+            end,
+            free: [0; ORDERS],
+            announced: (start + SMALL).next_multiple_of(LARGE),
+        }
+    }
+
+    fn push(&mut self, addr: usize, order: usize) {
+        // SAFETY: the block is the arena's, and nothing refers to it.
+        unsafe { *(addr as *mut usize) = self.free[order] };
+        self.free[order] = addr;
+        IDLE.fetch_add(PAGE << order, Ordering::Relaxed);
+    }
+
+    fn pop(&mut self, order: usize) -> Option<usize> {
+        let addr = self.free[order];
+        if addr == 0 {
+            return None;
+        }
+        // SAFETY: a block on the free list belongs to the arena and begins with its link.
+        self.free[order] = unsafe { *(addr as *const usize) };
+        IDLE.fetch_sub(PAGE << order, Ordering::Relaxed);
+        Some(addr)
+    }
+
+    /// A block, and the large page around it if it is the first of its smaller blocks.
+    fn take(&mut self, order: usize) -> Option<(usize, Option<usize>)> {
+        let free = (order..ORDERS).find(|&o| self.free[o] != 0);
+        let addr = match free {
+            Some(from) => self.split(from, order)?,
+            None => self.extend(order)?,
+        };
+        let large = addr & !(LARGE - 1);
+        let is_first = free.is_some_and(|from| from >= LARGE_ORDER) || large >= self.announced;
+        if order >= LARGE_ORDER || !is_first {
+            return Some((addr, None));
+        }
+        self.announced = self.announced.max(large + LARGE);
+        Some((addr, Some(large)))
+    }
+
+    /// A block of an order from a free one of another.
+    fn split(&mut self, from: usize, order: usize) -> Option<usize> {
+        let addr = self.pop(from)?;
+        for half in (order..from).rev() {
+            self.push(addr + (PAGE << half), half);
+        }
+        Some(addr)
+    }
+
+    /// A block from what was never used.
+    fn extend(&mut self, order: usize) -> Option<usize> {
+        let size = PAGE << order;
+        // Aligned to their size up to large pages.
+        let addr = self.next.next_multiple_of(size.min(LARGE));
+        if self.next == 0 || addr.checked_add(size).is_none_or(|end| end > self.end) {
+            return None;
+        }
+        while self.next < addr {
+            let gap = (self.next / PAGE).trailing_zeros() as usize;
+            self.push(self.next, gap);
+            self.next += PAGE << gap;
+        }
+        self.next += size;
+        Some(addr)
+    }
+}
 
 /// Gives the arena its memory, once, before any allocation.
 ///
@@ -32,8 +110,12 @@ static USED: AtomicUsize = AtomicUsize::new(0);
 /// `start..end` is page-aligned, zeroed, writable memory that nothing else uses, ever.
 pub unsafe fn init(start: usize, end: usize) {
     let mut a = ARENA.lock();
-    a.next = start;
-    a.end = end;
+    *a = Arena::new(start, end);
+}
+
+/// Bytes in free blocks, their memory given back or not.
+pub fn idle() -> usize {
+    IDLE.load(Ordering::Relaxed)
 }
 
 /// Bytes handed out and not yet returned.
@@ -55,34 +137,16 @@ pub(crate) fn take(order: usize) -> usize {
     if order >= ORDERS {
         return 0;
     }
-    let size = PAGE << order;
-    let mut a = ARENA.lock();
-    let found = (order..ORDERS).find(|&o| a.free[o] != 0);
-    let addr = match found {
-        Some(o) => {
-            let addr = a.free[o];
-            // SAFETY: a block on the free list belongs to the arena and begins with its link.
-            a.free[o] = unsafe { *(addr as *const usize) };
-            for half in (order..o).rev() {
-                let upper = addr + (PAGE << half);
-                // SAFETY: the upper half is part of the block just taken.
-                unsafe { *(upper as *mut usize) = a.free[half] };
-                a.free[half] = upper;
-            }
-            addr
-        }
-        None => {
-            // Align blocks to their size up to 2 MiB, so that large ones can be huge pages.
-            let align = size.min(2 << 20);
-            let addr = a.next.next_multiple_of(align);
-            if a.next == 0 || addr.checked_add(size).is_none_or(|e| e > a.end) {
-                return 0;
-            }
-            a.next = addr + size;
-            addr
-        }
+    let taken = ARENA.lock().take(order);
+    let Some((addr, divided)) = taken else {
+        return 0;
     };
-    USED.fetch_add(size, Ordering::Relaxed);
+    USED.fetch_add(PAGE << order, Ordering::Relaxed);
+    if let Some(large) = divided
+        && let Some(pal) = crate::platform()
+    {
+        pal.expect_kernel_pages(large, LARGE);
+    }
     addr
 }
 
@@ -97,10 +161,7 @@ pub(crate) unsafe fn give(addr: usize, order: usize) {
     {
         pal.release_kernel_pages(addr, PAGE << order);
     }
-    let mut a = ARENA.lock();
-    // SAFETY: the caller gives the block up.
-    unsafe { *(addr as *mut usize) = a.free[order] };
-    a.free[order] = addr;
+    ARENA.lock().push(addr, order);
 }
 
 /// Owned page memory. Its contents may be mapped by applications and change at any time, so there
@@ -215,8 +276,7 @@ pub fn init_for_tests() {
         let layout = core::alloc::Layout::from_size_align(SIZE, 2 << 20).expect("valid layout");
         // SAFETY: the layout has a size; the memory is leaked, so the arena owns it for ever.
         let mem = unsafe { alloc::alloc::alloc_zeroed(layout) } as usize;
-        a.next = mem;
-        a.end = mem + SIZE;
+        *a = Arena::new(mem, mem + SIZE);
     }
 }
 
@@ -260,6 +320,29 @@ mod tests {
         let q = Pages::zeroed(4).unwrap();
         q.read(PAGE, &mut b);
         assert_eq!(b, [0; 5]);
+    }
+
+    #[test]
+    fn large_pages_are_announced_when_small_blocks_begin_in_them() {
+        let layout = core::alloc::Layout::from_size_align(4 * LARGE, LARGE).unwrap();
+        // SAFETY: the layout has a size; the memory is leaked.
+        let start = unsafe { alloc::alloc::alloc_zeroed(layout) } as usize;
+        let mut a = Arena::new(start, start + 4 * LARGE);
+        assert_eq!(a.take(0), Some((start, None)));
+        // What is left before an aligned block is used afterwards.
+        assert_eq!(a.take(LARGE_ORDER), Some((start + LARGE, None)));
+        assert_eq!(a.take(0), Some((start + PAGE, None)));
+        for order in 1..LARGE_ORDER {
+            assert_eq!(a.take(order), Some((start + (PAGE << order), None)));
+        }
+        let next = start + 2 * LARGE;
+        assert_eq!(a.take(3), Some((next, Some(next))));
+        assert_eq!(a.take(3), Some((next + 8 * PAGE, None)));
+        // One that was used as a whole.
+        a.push(start + LARGE, LARGE_ORDER);
+        assert_eq!(a.take(8), Some((start + LARGE, Some(start + LARGE))));
+        assert_eq!(a.take(9), Some((start + 3 * LARGE, None)));
+        assert_eq!(a.take(9), None);
     }
 
     #[test]

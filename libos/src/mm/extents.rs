@@ -3,10 +3,12 @@
 
 use alloc::sync::Arc;
 use alloc::vec::Vec;
-use bastide_base::pages::{PAGE, Pages};
+use bastide_base::pages::{LARGE, PAGE, Pages};
 
-/// Largest block: 2 MiB.
-const MAX_ORDER: u32 = 9;
+/// Largest block: a large page.
+const MAX_ORDER: u32 = (LARGE / PAGE).ilog2();
+/// So many pages from the start of a block of that size in use: the others follow.
+const DENSE: u64 = 32;
 /// From this many pages on, zeroing gives the memory back to the platform instead.
 const RELEASE_PAGES: u64 = 16;
 
@@ -77,6 +79,19 @@ impl Extent {
                 pal.release_kernel_pages(self.pages.addr() + offset, len);
             }
             _ => self.pages.zero(offset, len),
+        }
+    }
+
+    /// The pages from `from` up to `to` just got contents.
+    fn filled(&self, from: u64, to: u64) {
+        let dense = self.first + DENSE;
+        if self.pages.len() == LARGE
+            && from < dense
+            && dense <= to
+            && self.next(self.first, dense, false) == dense
+            && let Some(pal) = bastide_base::platform()
+        {
+            pal.expect_kernel_pages(self.pages.addr(), LARGE);
         }
     }
 
@@ -212,6 +227,7 @@ impl Extents {
             }
             p += 1;
         }
+        e.filled(page, p);
         let run = (p > page).then(|| e.run(page, p));
         if e.is_empty() {
             self.list.remove(i);
@@ -303,5 +319,40 @@ impl Extents {
             e.pages
                 .zero((page - e.first) as usize * PAGE + offset, PAGE - offset);
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::testing;
+
+    const BLOCK: u64 = (LARGE / PAGE) as u64;
+
+    #[test]
+    fn blocks_that_fill_up_are_announced_once() {
+        testing::boot();
+        let mut e = Extents::default();
+        let announced = |run: &Run| {
+            let block = (run.pages.addr(), LARGE);
+            testing::expected_kernel_pages()
+                .iter()
+                .filter(|&&expected| expected == block)
+                .count()
+        };
+        // Here and there a page.
+        for page in [BLOCK, BLOCK + 2, BLOCK + DENSE, BLOCK + 100] {
+            let run = e.fill(page, page + 1, |n| n).unwrap();
+            assert_eq!(announced(&run), 0);
+        }
+        // One after another.
+        for page in 2 * BLOCK..3 * BLOCK {
+            let run = e.fill(page, page + 1, |n| n).unwrap();
+            let expected = usize::from(page - 2 * BLOCK == DENSE - 1);
+            assert_eq!(announced(&run), expected, "{page}");
+        }
+        // All at once.
+        let run = e.fill(3 * BLOCK, 4 * BLOCK, |n| n).unwrap();
+        assert_eq!(announced(&run), 1);
     }
 }

@@ -56,6 +56,9 @@ pub trait AddressSpace {
     fn peek(&self, thread: crate::ThreadId, addr: usize, buf: &mut [u8]) -> Result<usize>;
     /// Writes memory of the address space that `thread` runs in; returns the bytes written.
     fn poke(&self, thread: crate::ThreadId, addr: usize, buf: &[u8]) -> Result<usize>;
+    /// Most of these kernel pages are about to be used: a platform may bring them in together. Their
+    /// contents stay.
+    fn expect_kernel_pages(&self, _addr: usize, _len: usize) {}
     /// Returns the memory behind kernel pages to the platform; they read as zero afterwards.
     fn release_kernel_pages(&self, addr: usize, len: usize);
 }

@@ -184,6 +184,10 @@ impl AddressSpace for LinuxPal {
         host::check_len(r, buf.len())
     }
 
+    fn expect_kernel_pages(&self, addr: usize, len: usize) {
+        crate::large::expect(addr, len);
+    }
+
     fn release_kernel_pages(&self, addr: usize, len: usize) {
         if addr < BASE || addr.checked_add(len).is_none_or(|e| e > END) {
             return;

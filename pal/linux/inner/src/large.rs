@@ -34,11 +34,13 @@ const IDLE_MOST: usize = 16 << 20;
 /// Nanoseconds that 512 faults take about. The host takes longer where it has to make room for a large
 /// page, or to wait for other processors.
 const SLOW: u64 = 1_000_000;
-/// So many are not asked for when one took too long.
-const REST: u32 = 8;
+/// So many large pages are not asked for after one that took too long, and twice as many after the
+/// next, up to a most.
+const REST: Range<u32> = 8..512;
 
-/// Large pages not to ask for.
+/// Large pages not to ask for now, and when one takes too long again.
 static RESTING: AtomicU32 = AtomicU32::new(0);
+static REST_NEXT: AtomicU32 = AtomicU32::new(REST.start);
 static MADE: AtomicU32 = AtomicU32::new(0);
 /// There is a copy of the image's constant part in large pages.
 static COPIED: AtomicU32 = AtomicU32::new(0);
@@ -123,9 +125,12 @@ pub(crate) fn expect(addr: usize, len: usize) {
         let now = || crate::LinuxPal.now(Clock::Monotonic);
         let start = now();
         let done = collapse(addr..addr + LARGE);
-        if !done || now().saturating_sub(start) > SLOW {
-            RESTING.store(REST, Ordering::Relaxed);
-        }
+        let rest = match done && now().saturating_sub(start) <= SLOW {
+            true => 0,
+            false => REST_NEXT.load(Ordering::Relaxed),
+        };
+        RESTING.store(rest, Ordering::Relaxed);
+        REST_NEXT.store((rest * 2).clamp(REST.start, REST.end), Ordering::Relaxed);
     }
 }
 

@@ -302,6 +302,11 @@ impl Volume {
             return Err(Error::Invalid);
         }
         let shrinks = size < inode.size;
+        if shrinks && !inode.inline {
+            // There may be a commit in it: it is not to forget what comes after.
+            self.zero(ino, size, size.next_multiple_of(B).min(inode.size))?;
+            inode = self.inode(ino)?;
+        }
         self.delta.reshaped(ino);
         if !shrinks {
             inode.size = size;
@@ -316,8 +321,6 @@ impl Volume {
             inode.size = size;
             return self.put_inode(ino, &inode);
         }
-        self.zero(ino, size, size.next_multiple_of(B).min(inode.size))?;
-        inode = self.inode(ino)?;
         inode.size = size;
         self.drop_pages(ino, size.div_ceil(B), u64::MAX);
         self.put_inode(ino, &inode)?;
@@ -330,6 +333,8 @@ impl Volume {
     /// Frees what a file has of the blocks `from..to`, or some of it; whether that is all.
     pub(crate) fn free_some(&mut self, ino: u64, from: u64, to: u64) -> Result<bool> {
         let (freed, done) = self.unmap(ino, from, to, STEP)?;
+        // The log cannot say it, and there may have been a commit since the first of many steps.
+        self.delta.reshaped(ino);
         let mut inode = self.inode(ino)?;
         inode.blocks = inode.blocks.saturating_sub(freed);
         self.put_inode(ino, &inode)?;
@@ -361,8 +366,8 @@ impl Volume {
         if offset >= end {
             return Ok(());
         }
-        self.delta.reshaped(ino);
         if inode.inline {
+            self.delta.reshaped(ino);
             let mut bytes = self.inline(ino)?;
             let end = (end as usize).min(bytes.len());
             if let Some(part) = bytes.get_mut(offset as usize..end) {
@@ -391,6 +396,7 @@ impl Volume {
         inode = self.inode(ino)?;
         inode.mtime = self.now();
         inode.ctime = inode.mtime;
+        self.delta.attributes(ino);
         self.put_inode(ino, &inode)
     }
 

@@ -159,7 +159,7 @@ impl Volume {
             match self.end_step(step) {
                 Ok(()) if most == PIECE => done += piece.len(),
                 Ok(()) => return Ok(done + piece.len()),
-                Err(Error::NoSpace | Error::Busy) if done > 0 => break,
+                Err(_) if done > 0 => break,
                 // Less of it may find room.
                 Err(Error::NoSpace) if piece.len() > BLOCK => most = (most / 4).max(BLOCK),
                 Err(e) => return Err(e),
@@ -207,6 +207,13 @@ impl Volume {
     }
 
     fn write_pages(&mut self, ino: u64, size: u64, offset: u64, data: &[u8]) -> Result<()> {
+        let end = offset + data.len() as u64;
+        if offset / B < end / B {
+            // What has to be read is, before anything is changed.
+            for at in [offset, end].into_iter().filter(|at| at % B != 0) {
+                self.page(ino, at / B, size)?;
+            }
+        }
         let mut done = 0;
         while let Some(rest) = data.get(done..).filter(|r| !r.is_empty()) {
             let at = offset + done as u64;
@@ -352,6 +359,9 @@ impl Volume {
             return Ok(());
         }
         self.begin(Need::Zero)?;
+        if let Some(page) = self.pages.get(ino, at) {
+            self.step.changes(ino, at, page.clone());
+        }
         let page = self.page(ino, at, u64::MAX)?;
         let (from, to) = ((from % B) as usize, (to - at * B) as usize);
         page.get_mut(from..to).unwrap_or_default().fill(0);

@@ -5,6 +5,7 @@ use crate::error::Result;
 use crate::pages::Page;
 use crate::root::Root;
 use crate::volume::Volume;
+use alloc::collections::BTreeSet;
 use alloc::vec::Vec;
 
 /// What the step under way changed beside items of the tree.
@@ -15,9 +16,10 @@ pub(crate) struct Step {
     /// Blocks of contents that are to be freed, and those that were taken.
     freed: Vec<u64>,
     taken: Vec<u64>,
-    /// Changed blocks that were not in memory before, and those that no longer are.
-    added: Vec<(u64, u64)>,
-    dropped: Vec<((u64, u64), Page)>,
+    /// Changed blocks that were not in memory before.
+    added: BTreeSet<(u64, u64)>,
+    /// What those were that are changed again or no longer there, oldest change first.
+    were: Vec<((u64, u64), Page)>,
     /// Files of which more is to be freed when it has ended.
     left: Vec<u64>,
 }
@@ -40,7 +42,12 @@ impl Step {
 
     /// A changed block came into memory.
     pub fn adds(&mut self, ino: u64, at: u64) {
-        self.added.push((ino, at));
+        self.added.insert((ino, at));
+    }
+
+    /// A changed block is to be changed again.
+    pub fn changes(&mut self, ino: u64, at: u64, was: Page) {
+        self.were.push(((ino, at), was));
     }
 }
 
@@ -70,7 +77,7 @@ impl Volume {
             for (ino, at) in step.added {
                 self.pages.remove(ino, at);
             }
-            for ((ino, at), page) in step.dropped {
+            for ((ino, at), page) in step.were.into_iter().rev() {
                 self.pages.insert(ino, at, page);
             }
         }
@@ -80,7 +87,10 @@ impl Volume {
 
     /// Forgets a file's changed blocks `from..to`.
     pub(crate) fn drop_pages(&mut self, ino: u64, from: u64, to: u64) {
-        let dropped = self.pages.take_range(ino, from, to);
-        self.step.dropped.extend(dropped);
+        for (key, page) in self.pages.take_range(ino, from, to) {
+            if !self.step.added.remove(&key) {
+                self.step.were.push((key, page));
+            }
+        }
     }
 }

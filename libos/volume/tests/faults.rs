@@ -314,3 +314,76 @@ fn a_damaged_block_fails_who_reads_it() {
     assert_eq!(v.inode(ino).unwrap().kind(), mode::FILE);
     assert_eq!(fsck(&mut v), Vec::<String>::new());
 }
+
+/// A cut, a hole or a write that changes blocks in memory before it meets what it cannot read.
+#[test]
+fn what_fails_halfway_is_taken_back() {
+    let mut failed = [0; 3];
+    for compress in [false, true] {
+        let disk = Disk::default();
+        let mut v = create_as(&disk, 4 << 20, compress);
+        let mut rng = Rng(3);
+        let ino = v.create_file(ROOT, b"f", &NEW).unwrap();
+        for at in 0..200 {
+            v.write(ino, 3 * at * B, &rng.contents(2 * BLOCK)).unwrap();
+        }
+        v.write(ino, 600 * B, b"the end").unwrap();
+        v.commit().unwrap();
+        let mut before = read_all(&mut v, ino).unwrap();
+        let image = disk.data();
+        // Whatever block cannot be read.
+        for bad in 4..image.len() / BLOCK {
+            for (what, failed) in failed.iter_mut().enumerate() {
+                let mut v = open_small(&disk);
+                for at in [0, 90, 300] {
+                    v.write(ino, at * B + 7, b"in memory").unwrap();
+                    before[at as usize * BLOCK + 7..][..9].copy_from_slice(b"in memory");
+                }
+                v.drop_cache();
+                disk.0.lock().unwrap().bad = bad * BLOCK..bad * BLOCK + 1;
+                let done = match what {
+                    0 => {
+                        let size = Some([0, 90, 300][bad % 3] * B + 1);
+                        let attr = SetAttr {
+                            size,
+                            ..SetAttr::default()
+                        };
+                        v.set_attr(ino, &attr)
+                    }
+                    1 => v.punch(ino, 510 * B + bad as u64 % 80 * B, 99 * B),
+                    _ => v.write(ino, 8, &[8; 3 * BLOCK]).map(drop),
+                };
+                disk.0.lock().unwrap().bad = 0..0;
+                if done.is_err() {
+                    *failed += 1;
+                    let after = read_all(&mut v, ino).unwrap();
+                    assert!(after == before, "block {bad}, {what}");
+                }
+                // Nothing was made durable, and so the next begins with the same.
+                assert!(disk.data() == image);
+            }
+        }
+    }
+    assert!(failed.iter().all(|n| *n > 1), "{failed:?}");
+}
+
+#[test]
+fn a_write_that_fails_later_on_says_how_much_it_wrote() {
+    let disk = Disk::default();
+    let mut v = create(&disk, 4 << 20);
+    let ino = v.create_file(ROOT, b"f", &NEW).unwrap();
+    v.write(ino, 0, &vec![1; 65 * BLOCK]).unwrap();
+    v.commit().unwrap();
+    v.drop_cache();
+    v.write(ino, 65 * B, b"in memory").unwrap();
+    disk.fail_reads(Some((1, Rng(0))));
+    // The last block is changed in part, and so it is read.
+    let data = vec![2; 64 * BLOCK + 10];
+    assert_eq!(v.write(ino, 0, &data), Ok(64 * BLOCK));
+    let rest = v.write(ino, 64 * B, &data[64 * BLOCK..]);
+    assert_eq!(rest, Err(Error::Device(DeviceError::Failed)));
+    disk.fail_reads(None);
+    let seen = read_all(&mut v, ino).unwrap();
+    assert!(seen[..64 * BLOCK] == data[..64 * BLOCK] && seen[64 * BLOCK..65 * BLOCK] == [1; BLOCK]);
+    assert_eq!(fsck(&mut v), Vec::<String>::new());
+}

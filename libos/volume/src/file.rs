@@ -5,6 +5,7 @@ use crate::contents::Name;
 use crate::error::{Error, Result};
 use crate::inode::{Inode, mode};
 use crate::node::{Key, Kind};
+use crate::packed::CLUSTER;
 use crate::pages::Page;
 use crate::reading::{Reading, Sealed};
 use crate::txn::Need;
@@ -220,7 +221,7 @@ impl Volume {
             let skip = (at % B) as usize;
             let n = rest.len().min(BLOCK - skip);
             match rest.first_chunk() {
-                Some(whole) if skip == 0 => self.put_page(ino, at / B, Box::new(*whole)),
+                Some(whole) if skip == 0 => self.put_page(ino, at / B, Box::new(*whole))?,
                 _ => {
                     let page = self.page(ino, at / B, size)?;
                     copy(&mut page[..], skip, rest.get(..n));
@@ -253,7 +254,7 @@ impl Volume {
         if !bytes.is_empty() {
             let mut page = Box::new([0; BLOCK]);
             copy(&mut page[..], 0, Some(&bytes));
-            self.put_page(ino, 0, page);
+            self.put_page(ino, 0, page)?;
             self.delta.wrote(ino, 0);
         }
         self.tree.remove(&Key::new(ino, Kind::Inline, 0))?;
@@ -270,16 +271,36 @@ impl Volume {
             inode.inline = false;
             let mut page = Box::new([0; BLOCK]);
             copy(&mut page[..], 0, Some(target));
-            self.put_page(ino, 0, page);
+            self.put_page(ino, 0, page)?;
         }
         self.put_inode(ino, &inode)
     }
 
     /// Changes a whole block of a file.
-    fn put_page(&mut self, ino: u64, at: u64, page: Page) {
-        if self.pages.insert(ino, at, page).is_none() {
-            self.step.adds(ino, at);
+    fn put_page(&mut self, ino: u64, at: u64, page: Page) -> Result<()> {
+        match self.pages.get_mut(ino, at) {
+            Some(was) => {
+                let was = core::mem::replace(was, page);
+                self.step.changes(ino, at, was);
+            }
+            None => {
+                self.has_place(ino, at)?;
+                self.pages.insert(ino, at, page);
+                self.step.adds(ino, at);
+            }
         }
+        Ok(())
+    }
+
+    /// What says where a block is, and where those are that may be packed with it, can be read.
+    /// Once the block waits in memory, nobody's changes become durable if it does not find its place.
+    fn has_place(&mut self, ino: u64, at: u64) -> Result<()> {
+        if self.extent_from(ino, at)?.is_some() {
+            let around = if self.packs() { CLUSTER } else { 0 };
+            self.extent_from(ino, at.saturating_sub(around))?;
+            self.extent_from(ino, at + around + 1)?;
+        }
+        Ok(())
     }
 
     /// A block of a file, in memory to be changed.
@@ -292,7 +313,7 @@ impl Volume {
                     sealed.open_into(&*self.tree.store.device, &mut page[..], &mut Vec::new())?;
                 }
             }
-            self.put_page(ino, at, page);
+            self.put_page(ino, at, page)?;
         }
         (self.pages.get_mut(ino, at))
             .map(|p| &mut **p)

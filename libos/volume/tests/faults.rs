@@ -387,3 +387,39 @@ fn a_write_that_fails_later_on_says_how_much_it_wrote() {
     assert!(seen[..64 * BLOCK] == data[..64 * BLOCK] && seen[64 * BLOCK..65 * BLOCK] == [1; BLOCK]);
     assert_eq!(fsck(&mut v), Vec::<String>::new());
 }
+
+/// Nobody else pays for a file of which the places of blocks cannot be read.
+#[test]
+fn what_is_written_to_a_damaged_file_does_not_keep_others_from_being_durable() {
+    for compress in [false, true] {
+        let disk = Disk::default();
+        let mut v = create_as(&disk, 4 << 20, compress);
+        let other = v.create_file(ROOT, b"other", &NEW).unwrap();
+        let ino = v.create_file(ROOT, b"f", &NEW).unwrap();
+        for at in 0..200 {
+            v.write(ino, 3 * at * B, &[1; 2 * BLOCK]).unwrap();
+        }
+        v.commit().unwrap();
+        let image = disk.data();
+        let (mut refused, mut accepted) = (0, 0);
+        for bad in 4..image.len() / BLOCK {
+            let mut altered = image.clone();
+            altered[bad * BLOCK + 9] ^= 1;
+            let disk = Disk::with(altered);
+            let Ok(mut v) = open(&disk) else {
+                continue;
+            };
+            let writes: Vec<_> = (0..620)
+                .map(|at| v.write(ino, at * B, &[2; BLOCK]))
+                .collect();
+            if writes.iter().any(Result::is_err) {
+                refused += 1;
+            }
+            if v.write(other, 0, b"durable").is_ok() {
+                accepted += 1;
+                assert_eq!(v.commit(), Ok(()), "block {bad}");
+            }
+        }
+        assert!(refused > 2 && accepted > 100, "{refused} {accepted}");
+    }
+}

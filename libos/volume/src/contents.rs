@@ -32,6 +32,8 @@ struct Kept {
 /// The kept blocks: each in the set that its place says, and in each set those that were used last.
 pub(crate) struct Contents {
     sets: Vec<Vec<Kept>>,
+    /// How many there may be in a set: at first, and now.
+    most: usize,
     ways: usize,
     now: u64,
 }
@@ -40,9 +42,11 @@ impl Contents {
     /// At most so many.
     pub fn new(blocks: usize) -> Contents {
         let sets = (blocks / WAYS).max(1);
+        let most = blocks / sets;
         Contents {
             sets: (0..sets).map(|_| Vec::new()).collect(),
-            ways: blocks / sets,
+            most,
+            ways: most,
             now: 0,
         }
     }
@@ -56,7 +60,7 @@ impl Contents {
                 set.truncate(ways);
             }
         }
-        self.ways = ways.min(WAYS);
+        self.ways = ways.min(self.most);
     }
 
     /// Which set a block is in; there is one at least.

@@ -64,19 +64,24 @@ pub(crate) struct Delta {
 }
 
 impl Delta {
-    /// Contents of one block changed.
+    /// Contents of one block changed. Which one need not be known if the log cannot say it all.
     pub fn wrote(&mut self, ino: u64, at: u64) {
-        self.wrote.entry(ino).or_default().insert(at);
+        if !self.reshaped.contains(&ino) {
+            self.wrote.entry(ino).or_default().insert(at);
+        }
     }
 
     /// Attributes changed.
     pub fn attributes(&mut self, ino: u64) {
-        self.wrote.entry(ino).or_default();
+        if !self.reshaped.contains(&ino) {
+            self.wrote.entry(ino).or_default();
+        }
     }
 
     /// More changed than the log can say.
     pub fn reshaped(&mut self, ino: u64) {
         self.reshaped.insert(ino);
+        self.wrote.remove(&ino);
     }
 
     /// What the log must say of a file; `None` if it cannot.
@@ -303,5 +308,31 @@ impl Volume {
         let mut w = crate::codec::Writer::default();
         ptr.write(&mut w);
         self.tree.put(Key::new(0, Kind::Space, chunk), w.0)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_what_the_log_can_say_is_remembered_by_block() {
+        let mut delta = Delta::default();
+        for at in 0..3 {
+            delta.wrote(1, at);
+        }
+        delta.attributes(2);
+        assert_eq!(delta.loggable(1), Some([0, 1, 2].into()));
+        assert_eq!(
+            (delta.loggable(2), delta.loggable(3)),
+            (Some([].into()), None)
+        );
+        delta.reshaped(1);
+        delta.wrote(1, 9);
+        delta.attributes(1);
+        assert!(delta.changed(1) && delta.loggable(1).is_none() && !delta.wrote.contains_key(&1));
+        // What was reshaped is in no log: a record of it makes nothing of that durable.
+        delta.logged(1);
+        assert!(delta.changed(1));
     }
 }

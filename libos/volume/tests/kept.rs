@@ -179,8 +179,14 @@ fn no_more_than_was_said_is_kept() {
     read(&mut v, ino, 0, 200 * BLOCK).unwrap();
     let all = kept(&mut v, &disk, ino, 200).len();
     assert!(all <= KEPT && all > KEPT / 2, "{all}");
-    // Who wants none keeps none.
-    let mut v = open_keeping(&disk, 0);
-    read(&mut v, ino, 0, 10 * BLOCK).unwrap();
-    assert_eq!(kept(&mut v, &disk, ino, 200), []);
+    // Who wants none, or next to none, keeps no more, even if there is room later.
+    for few in [0, 3, 11] {
+        let mut v = open_keeping(&disk, few);
+        for bound in [few * BLOCK, 0, usize::MAX] {
+            v.bound_contents(bound as u64);
+            read(&mut v, ino, 0, 20 * BLOCK).unwrap();
+            let kept = kept(&mut v, &disk, ino, 200).len();
+            assert_eq!(kept, if bound > 0 { few } else { 0 });
+        }
+    }
 }

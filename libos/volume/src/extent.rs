@@ -101,6 +101,19 @@ impl Extent {
         }
     }
 
+    /// As this, but it shows all that is packed here.
+    pub fn all(&self) -> Extent {
+        let all = |packed: Packed| Packed {
+            skip: 0,
+            len: packed.total,
+            ..packed
+        };
+        Extent {
+            packed: self.packed.map(all),
+            ..self.clone()
+        }
+    }
+
     /// What the blocks of the file from one on are known by.
     pub fn names_from(&self, from: u64) -> impl Iterator<Item = Name> {
         (from..self.len()).filter_map(|at| match &self.packed {
@@ -108,15 +121,12 @@ impl Extent {
                 let ptr = self.ptr(at, self.tags.get(at as usize)?);
                 Some(Name { ptr, part: 0 })
             }
-            Some(packed) => self.name_packed(u64::from(packed.skip) + at),
+            // A block that is packed is known by where in that it is, shown or not.
+            Some(packed) => Some(Name {
+                ptr: self.ptr(0, self.tags.first()?),
+                part: 1 + u64::from(packed.skip) + at,
+            }),
         })
-    }
-
-    /// What a block is known by that is packed here, shown or not.
-    pub fn name_packed(&self, number: u64) -> Option<Name> {
-        let ptr = self.ptr(0, self.tags.first()?);
-        let part = 1 + number;
-        Some(Name { ptr, part })
     }
 
     /// The part from `from` on, `len` blocks long.

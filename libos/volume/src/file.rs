@@ -7,7 +7,7 @@ use crate::inode::{Inode, mode};
 use crate::node::{Key, Kind};
 use crate::packed::CLUSTER;
 use crate::pages::Page;
-use crate::reading::{Reading, Sealed};
+use crate::reading::{Reading, Rest, Sealed};
 use crate::txn::Need;
 use crate::volume::Volume;
 use alloc::boxed::Box;
@@ -43,7 +43,7 @@ impl Volume {
         let (len, reading) = self.start_read(ino, offset, buf)?;
         if let Some(reading) = reading {
             let opened = reading.finish(buf)?;
-            self.keep(&opened, buf);
+            self.keep(opened, buf);
         }
         Ok(len)
     }
@@ -82,6 +82,7 @@ impl Volume {
         let reading = Reading {
             device: self.tree.store.device.clone(),
             parts,
+            rest: Rest::with(core::mem::take(&mut self.unpacked)),
             _pin: self.tree.space.pin(),
         };
         Ok((len, Some(reading)))
@@ -310,7 +311,11 @@ impl Volume {
             if at * B < size {
                 let (_, sealed) = self.look_up(ino, at * B, &mut page[..])?;
                 if let Some(sealed) = sealed {
-                    sealed.open_into(&*self.tree.store.device, &mut page[..], &mut Vec::new())?;
+                    let mut rest = Rest::with(core::mem::take(&mut self.unpacked));
+                    let device = &*self.tree.store.device;
+                    let opened = sealed.open_into(device, &mut page[..], &mut rest);
+                    self.keep_rest(rest);
+                    opened?;
                 }
             }
             self.put_page(ino, at, page)?;

@@ -8,7 +8,6 @@ use crate::extent::Extent;
 use crate::file::INLINE_MAX;
 use crate::inode::{Inode, ROOT, mode};
 use crate::node::{Frame, Key, Kind, Node};
-use crate::packed::Packed;
 use crate::root::FIRST_FREE;
 use crate::volume::Volume;
 use alloc::collections::BTreeMap;
@@ -54,17 +53,10 @@ struct Seen {
 impl Seen {
     /// An extent shows a further part of what was packed and is counted already.
     fn shows_again(&mut self, at: u64, extent: &Extent) -> bool {
-        let Some(packed) = &extent.packed else {
+        if extent.packed.is_none() {
             return false;
-        };
-        let all = Extent {
-            packed: Some(Packed {
-                skip: 0,
-                len: packed.total,
-                ..*packed
-            }),
-            ..extent.clone()
-        };
+        }
+        let all = extent.all();
         let origin = extent.origin(at);
         let known = self.packed.contains(&(origin, all.clone()));
         if !known {

@@ -12,7 +12,6 @@ use crate::space::Pin;
 use crate::volume::Volume;
 use alloc::boxed::Box;
 use alloc::sync::Arc;
-use alloc::vec;
 use alloc::vec::Vec;
 
 /// Neighbouring blocks that are still to be read.
@@ -31,39 +30,68 @@ pub(crate) struct Sealed {
 pub struct Reading {
     pub(crate) device: Arc<dyn Device>,
     pub(crate) parts: Vec<Sealed>,
+    pub(crate) rest: Rest,
     pub(crate) _pin: Pin,
 }
 
-/// Blocks of which not all was asked for.
-type Split = Vec<(Name, Box<Block>)>;
+/// What was opened and not asked for.
+#[derive(Default)]
+pub(crate) struct Rest {
+    /// Blocks of which not all was asked for.
+    split: Vec<(Name, Box<Block>)>,
+    unpacked: Unpacked,
+}
+
+/// What was unpacked last, of which not all was asked for: parts of it may be asked for again. Its
+/// memory, twice [`crate::packed::CLUSTER`] blocks at most, is used for the next read, as so much is
+/// costly to come by.
+#[derive(Default)]
+pub(crate) struct Unpacked {
+    /// All that is packed together, unless this holds nothing.
+    of: Option<Extent>,
+    stored: Vec<u8>,
+    blocks: Vec<u8>,
+}
 
 /// What a read opened: it may be kept ([`Volume::keep`]).
 pub struct Opened {
     parts: Vec<Sealed>,
-    split: Split,
+    rest: Rest,
+}
+
+impl Rest {
+    /// Nothing yet, and memory for it.
+    pub fn with(unpacked: Unpacked) -> Rest {
+        Rest {
+            split: Vec::new(),
+            unpacked: Unpacked {
+                of: None,
+                ..unpacked
+            },
+        }
+    }
 }
 
 impl Reading {
     /// Reads and opens what was not in memory, into the buffer that the read began with. After an
     /// error nothing sealed is left in it.
-    pub fn finish(self, buf: &mut [u8]) -> Result<Opened> {
-        let mut split = Vec::new();
+    pub fn finish(mut self, buf: &mut [u8]) -> Result<Opened> {
         for part in &self.parts {
             let end = part.at + part.len;
             let out = buf.get_mut(part.at..end).unwrap_or_default();
-            if let Err(e) = part.open_into(&*self.device, out, &mut split) {
+            if let Err(e) = part.open_into(&*self.device, out, &mut self.rest) {
                 buf.fill(0);
                 return Err(e);
             }
         }
-        let parts = self.parts;
-        Ok(Opened { parts, split })
+        let (parts, rest) = (self.parts, self.rest);
+        Ok(Opened { parts, rest })
     }
 }
 
 impl Volume {
     /// Keeps what a read opened into a buffer, for those who read it again.
-    pub fn keep(&mut self, opened: &Opened, buf: &[u8]) {
+    pub fn keep(&mut self, opened: Opened, buf: &[u8]) {
         for part in &opened.parts {
             let skipped = usize::from(part.skip > 0);
             let start = part.at + (skipped * BLOCK).saturating_sub(part.skip);
@@ -73,9 +101,25 @@ impl Volume {
                 self.contents.keep(name, data);
             }
         }
-        for (name, data) in &opened.split {
+        self.keep_rest(opened.rest);
+    }
+
+    /// Keeps what was opened with something, for those who want it too.
+    pub(crate) fn keep_rest(&mut self, rest: Rest) {
+        for (name, data) in &rest.split {
             self.contents.keep(*name, data);
         }
+        // Whoever wants one block of what is packed wants the others soon.
+        let mut unpacked = rest.unpacked;
+        if let Some(all) = unpacked.of.take() {
+            let (blocks, _) = unpacked.blocks.as_chunks();
+            for (name, data) in all.names_from(0).zip(blocks) {
+                if !self.contents.has(&name) {
+                    self.contents.keep(name, data);
+                }
+            }
+        }
+        self.unpacked = unpacked;
     }
 }
 
@@ -86,11 +130,12 @@ impl Sealed {
         &self,
         device: &dyn Device,
         out: &mut [u8],
-        split: &mut Split,
+        rest: &mut Rest,
     ) -> Result<()> {
         if let Some(packed) = &self.extent.packed {
-            return self.unpack_into(device, packed, out, split);
+            return self.unpack_into(device, packed, out, &mut rest.unpacked);
         }
+        let split = &mut rest.split;
         let (mut done, mut next) = (0, 0);
         while let Some(rest) = out.get_mut(done..).filter(|r| !r.is_empty()) {
             let skip = if next == 0 { self.skip } else { 0 };
@@ -127,27 +172,29 @@ impl Sealed {
         device: &dyn Device,
         packed: &Packed,
         out: &mut [u8],
-        split: &mut Split,
+        unpacked: &mut Unpacked,
     ) -> Result<()> {
-        let block = self.extent.block;
-        let mut stored = vec![0; self.extent.tags.len() * BLOCK];
-        self.open(device, 0, &mut stored)?;
-        let whole = packed.unpacked();
-        let from = usize::from(packed.skip) * BLOCK + self.skip;
-        if from == 0
-            && let Some(out) = out.get_mut(..whole)
-        {
-            return packed.unpack(block, &stored, out);
+        let (from, whole) = (
+            usize::from(packed.skip) * BLOCK + self.skip,
+            packed.unpacked(),
+        );
+        let all = self.extent.all();
+        if unpacked.of.as_ref() != Some(&all) {
+            let stored = room(&mut unpacked.stored, self.extent.tags.len() * BLOCK);
+            self.open(device, 0, stored)?;
+            if from == 0
+                && let Some(out) = out.get_mut(..whole)
+            {
+                return packed.unpack(self.extent.block, stored, out);
+            }
+            unpacked.of = None;
+            let blocks = room(&mut unpacked.blocks, whole);
+            packed.unpack(self.extent.block, stored, blocks)?;
+            unpacked.of = Some(all);
         }
-        let mut all = vec![0; whole];
-        packed.unpack(block, &stored, &mut all)?;
-        for (to, from) in out.iter_mut().zip(all.iter().skip(from)) {
+        let blocks = unpacked.blocks.get(from..whole).unwrap_or_default();
+        for (to, from) in out.iter_mut().zip(blocks) {
             *to = *from;
-        }
-        // Whoever wants one of them wants the others soon.
-        for (number, block) in (0..).zip(all.as_chunks().0) {
-            let name = self.extent.name_packed(number);
-            split.extend(name.map(|name| (name, Box::new(*block))));
         }
         Ok(())
     }
@@ -168,4 +215,12 @@ impl Sealed {
         }
         Ok(())
     }
+}
+
+/// So many bytes of a buffer, which grows as needed.
+fn room(buf: &mut Vec<u8>, len: usize) -> &mut [u8] {
+    if buf.len() < len {
+        buf.resize(len, 0);
+    }
+    buf.get_mut(..len).unwrap_or_default()
 }

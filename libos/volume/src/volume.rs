@@ -10,6 +10,7 @@ use crate::log::Log;
 use crate::node::{Key, Kind};
 use crate::packed::Packer;
 use crate::pages::Pages;
+use crate::reading::Unpacked;
 use crate::root::{FIRST_FREE, Root};
 use crate::space::Space;
 use crate::step::Step;
@@ -93,6 +94,8 @@ pub struct Volume {
     /// The log is being replayed: what it says is not logged again.
     pub(crate) replaying: bool,
     pub(crate) name_key: [u8; 16],
+    /// Memory for the next read of what is packed.
+    pub(crate) unpacked: Unpacked,
     /// Compresses contents, if that is done.
     pub(crate) packer: Option<Packer>,
     header: Header,
@@ -223,6 +226,7 @@ impl Volume {
             read_only: options.read_only,
             stopped: false,
             replaying: false,
+            unpacked: Unpacked::default(),
             packer: header.packs.then(Packer::new),
             header,
         }

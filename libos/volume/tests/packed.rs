@@ -4,7 +4,7 @@
 mod common;
 
 use bastide_volume::image::{Draft, seal};
-use bastide_volume::{Error, Header, Image, Kdf, Options, ROOT, SetAttr, Volume};
+use bastide_volume::{Error, Header, Image, Kdf, Limits, Options, ROOT, SetAttr, Volume};
 use common::*;
 
 fn packing(disk: &Disk) -> Volume {
@@ -268,4 +268,50 @@ fn without_compression_all_is_as_before_there_was_any() {
     let packing = v.packing().unwrap();
     assert_eq!((packing.contents, packing.stored), (256, 256));
     assert_eq!(disk.data()[8..16], [1, 0, 0, 0, 12, 0, 0, 0]);
+}
+
+#[test]
+fn what_is_packed_is_opened_once_by_who_reads_many_parts_of_it() {
+    let disk = Disk::default();
+    let mut v = packing(&disk);
+    let f = v.create_file(ROOT, b"f", &NEW).unwrap();
+    let mut expected = text(64 * BLOCK);
+    v.write(f, 0, &expected).unwrap();
+    v.commit().unwrap();
+    let stored = v.packing().unwrap().stored as usize;
+    // Every second block is another now, by itself.
+    for at in (1..64).step_by(2) {
+        let data = Rng(at).bytes(BLOCK);
+        expected[at as usize * BLOCK..][..BLOCK].copy_from_slice(&data);
+        v.write(f, at * B, &data).unwrap();
+        v.commit().unwrap();
+    }
+    let limits = Limits {
+        contents: 1024,
+        ..Limits::default()
+    };
+    let mut v = open_within(&disk, limits);
+    let mut buf = vec![0; 64 * BLOCK];
+    for (at, len) in [(0, 64 * BLOCK), (3 * BLOCK - 1, 10 * BLOCK), (BLOCK, 1)] {
+        let buf = &mut buf[..len];
+        v.drop_cache();
+        // Nodes are at hand.
+        v.seek(f, 0, false).unwrap();
+        disk.reads();
+        assert_eq!(v.read(f, at as u64, buf), Ok(len));
+        assert!(buf == &expected[at..at + len], "{at}");
+        let (_, bytes) = disk.reads();
+        assert!(bytes <= (stored + 32) * BLOCK, "{at}: {bytes}");
+    }
+    // A read that straddles two of them keeps what it needs of both.
+    v.drop_cache();
+    v.seek(f, 0, false).unwrap();
+    let n = 2 * BLOCK;
+    assert_eq!(v.read(f, 15 * B, &mut buf[..n]), Ok(n));
+    disk.fail_reads(Some((1, Rng(0))));
+    for at in [14, 15, 16, 18, 30] {
+        let read = v.read(f, at * B, &mut buf[..BLOCK]);
+        let known = at != 14;
+        assert_eq!(read.is_ok(), known, "{at}");
+    }
 }

@@ -48,7 +48,7 @@ fn what_was_there(compress: bool) {
             let at = rng.below(under_way.len() as u64) as usize;
             let (byte, mut buf, n, reading) = under_way.remove(at);
             let opened = reading.finish(&mut buf).unwrap();
-            v.keep(&opened, &buf);
+            v.keep(opened, &buf);
             // A write that found no room may have changed the beginning only.
             assert_eq!(buf[0], byte, "version {version}");
             assert!(n > 0 && buf[n..].iter().all(|b| *b == 0));
@@ -102,7 +102,7 @@ fn many_read(compress: bool, writes: u32) {
                     drop(locked);
                     if let Some(reading) = reading {
                         let opened = reading.finish(&mut buf).unwrap();
-                        v.lock().unwrap().keep(&opened, &buf);
+                        v.lock().unwrap().keep(opened, &buf);
                     }
                     assert_eq!(n, buf.len());
                     // One write changes all of the file.

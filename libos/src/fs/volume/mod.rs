@@ -208,7 +208,7 @@ impl Core {
         let opened = reading.finish(buf).map_err(errno)?;
         let mut volume = self.volume.lock();
         volume.bound_contents(self.room());
-        volume.keep(&opened, buf);
+        volume.keep(opened, buf);
         Ok(())
     }
 

@@ -3,6 +3,8 @@
 fn main() {
     let dir = std::env::var("CARGO_MANIFEST_DIR").expect("cargo sets it");
     println!("cargo:rerun-if-changed=image.ld");
+    println!("cargo:rerun-if-changed=start.ld");
+    println!("cargo:rustc-link-arg-bins=-L{dir}");
     println!("cargo:rustc-link-arg-bins=-Wl,-T,{dir}/image.ld");
     for arg in [
         "-nostartfiles",

@@ -1,5 +1,5 @@
 //! Links the command without shared libraries where the C compiler has static ones: the dynamic
-//! linker takes as long as a small program runs.
+//! linker takes as long as a small program runs. And puts together what every start runs.
 //!
 //! `-C target-feature=+crt-static` would do the same, but cargo takes flags for the host's procedural
 //! macros too unless a target is named, and then puts the command elsewhere.
@@ -21,6 +21,10 @@ const LIBRARIES: [(&str, &[&str]); 7] = [
 
 fn main() {
     println!("cargo:rerun-if-changed=build.rs");
+    println!("cargo:rerun-if-changed=start.ld");
+    let script = env::current_dir().map(|dir| dir.join("start.ld"));
+    let script = script.expect("cargo sets it");
+    println!("cargo:rustc-link-arg-bins=-Wl,-T,{}", script.display());
     let dir = PathBuf::from(env::var_os("OUT_DIR").expect("cargo sets it"));
     if substitutes(&dir).is_some() {
         // Searched before the system's: of two libraries the first that is found is taken.

@@ -26,6 +26,8 @@ std::thread_local! {
     /// The calling thread's address space: each page's rights and source.
     static SPACE: std::cell::RefCell<std::collections::BTreeMap<usize, (Prot, MapSource)>> =
         const { std::cell::RefCell::new(std::collections::BTreeMap::new()) };
+    /// The sessions that it began.
+    static SESSIONS: std::cell::Cell<usize> = const { std::cell::Cell::new(0) };
     /// Ranges of it that large pages were wanted or not wanted for.
     static LARGE: std::cell::RefCell<Vec<(usize, usize, bool)>> =
         const { std::cell::RefCell::new(Vec::new()) };
@@ -43,6 +45,11 @@ pub fn expected_kernel_pages() -> Vec<(usize, usize)> {
 /// time: addresses, lengths, and whether they are wanted.
 pub fn large_pages() -> Vec<(usize, usize, bool)> {
     LARGE.take()
+}
+
+/// How many sessions the calling thread's address space began since the last time.
+pub fn sessions() -> usize {
+    SESSIONS.take()
 }
 
 /// What the platform has mapped at a page of the calling thread's address space.
@@ -249,6 +256,9 @@ impl Threads for Mock {
     }
     fn set_affinity(&self, _: ThreadId, _: &[u64]) -> Result<()> {
         Ok(())
+    }
+    fn own_session(&self) {
+        SESSIONS.set(SESSIONS.get() + 1);
     }
 }
 

@@ -12,6 +12,7 @@ mod options;
 mod overlay;
 mod proofs;
 mod sealed;
+mod sessions;
 mod signals;
 mod terminal;
 mod volume;

@@ -32,7 +32,7 @@ fn start(options: &[&str], script: &str) -> Child {
 
 /// Waits for the end, with a deadline, and returns (exit code, signal).
 #[track_caller]
-fn end(mut child: Child) -> (Option<i32>, Option<i32>) {
+pub fn end(mut child: Child) -> (Option<i32>, Option<i32>) {
     let deadline = Instant::now() + LIMIT;
     loop {
         if let Some(status) = child.try_wait().unwrap() {
@@ -144,6 +144,33 @@ fn ignored_signals_are_inherited() {
         let outcome = by_shell(&script);
         assert_eq!(good(&outcome), format!("SigIgn:\t{mask:016x}\n"));
     }
+}
+
+/// The ends of children too, of which the launcher must hear all the same.
+#[test]
+fn ignored_ends_of_children() {
+    let outcome = by_shell(&format!(
+        "exec perl -e '$SIG{{CHLD}} = q(IGNORE); exec @ARGV' {} run -q -- grep SigIgn /proc/self/status",
+        bastide().display()
+    ));
+    assert_eq!(good(&outcome), format!("SigIgn:\t{:016x}\n", 1 << 16));
+}
+
+/// Who executes the launcher may have children already: they are none of its business.
+#[test]
+fn other_children_are_left_alone() {
+    let script = format!(
+        "sleep 1000 > /dev/null 2>&1 & echo $!; (exit 1) & (kill -9 $BASHPID) & \
+         exec {} run -q -- bash -c 'sleep 1000 & (sleep 0.1; exit 5); exit $?'",
+        bastide().display()
+    );
+    let mut shell = command("bash", Path::new("/"));
+    shell.args(["-c", &script]);
+    let outcome = run(shell, "", LIMIT);
+    let other = outcome.stdout.trim().parse().ok().and_then(Pid::from_raw);
+    // Fails if it is gone.
+    kill_process(other.expect("the shell told it"), Signal::KILL).unwrap();
+    assert_eq!(outcome.ending, Ending::Code(5), "{outcome:?}");
 }
 
 /// A program may close its standard descriptors before it starts another: what the other opens does

@@ -226,6 +226,7 @@ impl Plan {
     pub(super) fn run_fresh(self: Box<Self>, t: &Arc<Task>, ctx: &mut Context) {
         drop(t.set_mm(Mm::new()));
         life::unshare_memory(&t.process);
+        super::session::settle(&t.process);
         // The parent's memory is not used any more.
         life::release_vfork(t);
         self.load(t, ctx);

@@ -1,8 +1,9 @@
 //! Process groups and sessions: `setpgid(2)`, `setsid(2)`; `credentials(7)`.
 
 use super::{Process, Task, find_process};
-use crate::{Errno, Result, SysResult, kernel};
+use crate::{Errno, Result, SysResult, kernel, pal};
 use alloc::sync::Arc;
+use core::sync::atomic::Ordering;
 
 /// The process named by `pid`, the caller's for 0; ESRCH for those that are gone.
 fn target(t: &Task, pid: i32) -> Result<Arc<Process>> {
@@ -80,14 +81,63 @@ pub fn sys_setsid(t: &Arc<Task>) -> SysResult {
     if leads {
         return Err(Errno::EPERM);
     }
-    let mut rel = p.rel.lock();
-    rel.sid = p.pid;
-    rel.pgid = p.pid;
-    rel.terminal = None;
+    {
+        let mut rel = p.rel.lock();
+        rel.sid = p.pid;
+        rel.pgid = p.pid;
+        rel.terminal = None;
+    }
+    // Who has borrowed its memory must not take the owner along; it gets its session with memory of
+    // its own.
+    if !p.shares_memory.load(Ordering::Relaxed) {
+        pal().own_session();
+    }
     Ok(p.pid as usize)
+}
+
+/// A session that the process leads is the platform's too: it has come to an address space of its
+/// own, which the platform has made elsewhere.
+pub(super) fn settle(p: &Process) {
+    if p.rel.lock().sid == p.pid {
+        pal().own_session();
+    }
 }
 
 /// A session leader that ends gives up its terminal, and the foreground group hangs up.
 pub(super) fn leave_terminal(t: &Task) {
     crate::fs::tty::job::leader_exits(&t.process);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::testing;
+
+    #[test]
+    fn a_session_is_the_platforms_once_its_leader_has_memory_of_its_own() {
+        let t = testing::task();
+        let p = &t.process;
+        let led = |pgid, sid| {
+            let mut rel = p.rel.lock();
+            (rel.pgid, rel.sid) = (pgid, sid);
+        };
+        testing::sessions();
+        // The leader of a group is refused, in its own session or in another's.
+        led(p.pid, p.pid);
+        assert_eq!(sys_setsid(&t), Err(Errno::EPERM));
+        assert_eq!(testing::sessions(), 0);
+        led(1, 1);
+        settle(p);
+        assert_eq!(testing::sessions(), 0);
+        assert_eq!(sys_setsid(&t), Ok(p.pid as usize));
+        assert_eq!(testing::sessions(), 1);
+        // After vfork.
+        led(1, 1);
+        p.shares_memory.store(true, Ordering::Relaxed);
+        assert_eq!(sys_setsid(&t), Ok(p.pid as usize));
+        assert_eq!(testing::sessions(), 0);
+        p.shares_memory.store(false, Ordering::Relaxed);
+        settle(p);
+        assert_eq!(testing::sessions(), 1);
+    }
 }

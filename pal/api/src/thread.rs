@@ -69,6 +69,10 @@ pub trait Threads {
     fn set_nice(&self, thread: ThreadId, nice: i32) -> Result<()>;
     /// Restricts the calling thread to these CPUs (bit mask).
     fn set_affinity(&self, thread: ThreadId, mask: &[u64]) -> Result<()>;
+    /// The calling thread's address space begins a session (`setsid(2)`), to which the copies made
+    /// of it from now on belong too. A hint: a platform that divides the processors' time by session
+    /// does so as the application expects.
+    fn own_session(&self) {}
 }
 
 /// The library OS as a platform sees it.

@@ -113,6 +113,7 @@ pub const CALLS: &[(u32, &str, &str)] = &[
         "CPU time of the application",
     ),
     (g::__NR_getppid, "getppid", "notice a dead launcher"),
+    (g::__NR_setsid, "setsid", "setsid of the application"),
     (
         g::__NR_sigaltstack,
         "sigaltstack",

@@ -466,6 +466,13 @@ impl Threads for LinuxPal {
         })
         .map(|_| ())
     }
+
+    fn own_session(&self) {
+        // It fails only where the process leads a session already, its own from its start: nothing is
+        // to be done then.
+        // SAFETY: touches no memory.
+        unsafe { host!(__NR_setsid) };
+    }
 }
 
 /// Sends the kick signal to a thread (as [`Park::thread`] names it) unless it is the caller.

@@ -1,5 +1,6 @@
 //! Starting the enclave and living beside it.
 
+use crate::children::{Children, Reaped};
 use crate::{load, probe};
 use bastide_pal::BootConfig;
 use bastide_pal_linux::layout::{self, Control};
@@ -222,6 +223,8 @@ pub fn run(config: BootConfig, keep: &[i32]) -> Result<i32, LaunchError> {
     let set = signal_set(&waited);
     // SAFETY: blocks signals of this thread, the only one; restored below.
     let mut old = unsafe {
+        // Who ignores it never learns of a child's end.
+        libc::signal(libc::SIGCHLD, libc::SIG_DFL);
         let mut old = std::mem::zeroed();
         libc::sigprocmask(libc::SIG_BLOCK, &set, &mut old);
         old
@@ -235,13 +238,13 @@ pub fn run(config: BootConfig, keep: &[i32]) -> Result<i32, LaunchError> {
     close_others(kept);
     let mut enclave = Enclave {
         entry,
-        first: 0,
+        children: Children::new(),
         zygote: 0,
     };
     // The terminal's signals then come without delay, to who is in the foreground when they are sent.
     let interactive = config.stdio.iter().flatten().any(|s| s.tty);
     let result = enclave.run(&set, interactive);
-    enclave.end();
+    enclave.children.end();
     // SAFETY: restores the mask, and standard error where it was open; nothing uses that number now.
     unsafe {
         // The enclave's last call may have come after its end was seen.
@@ -256,10 +259,10 @@ pub fn run(config: BootConfig, keep: &[i32]) -> Result<i32, LaunchError> {
     result
 }
 
-/// The host processes that the launcher makes; all others descend from them.
+/// Its host processes: the launcher makes two, from which all others descend.
 struct Enclave {
     entry: usize,
-    first: i32,
+    children: Children,
     /// 0 until it is wanted.
     zygote: i32,
 }
@@ -268,7 +271,7 @@ impl Enclave {
     /// Runs it to its end, passing signals on.
     fn run(&mut self, set: &libc::sigset_t, zygote: bool) -> Result<i32, LaunchError> {
         let c = control();
-        self.first = start(self.entry, 0)?;
+        start(self.entry, 0)?;
         if zygote {
             self.need_zygote()?;
         }
@@ -308,42 +311,28 @@ impl Enclave {
     }
 
     /// Reaps every process that has ended. `Some` when the enclave is done.
-    fn reap(&self) -> Result<Option<i32>, LaunchError> {
+    fn reap(&mut self) -> Result<Option<i32>, LaunchError> {
         let c = control();
         loop {
-            let mut status = 0;
-            // SAFETY: reaps our own children.
-            let pid = unsafe { libc::waitpid(-1, &mut status, libc::WNOHANG | libc::__WALL) };
+            let reaped = self.children.reap();
             match c.done.load(Ordering::Acquire) {
                 1 => return Ok(Some(c.status.load(Ordering::Relaxed))),
                 2 => return Err(LaunchError::Panic),
-                _ if pid <= 0 => return Ok(None),
                 _ => {}
             }
-            if libc::WIFSIGNALED(status) {
-                let signal = signal_name(libc::WTERMSIG(status));
-                return Err(LaunchError::Killed { pid, signal });
-            }
-            if pid == self.first || pid == self.zygote {
-                return Err(LaunchError::Panic);
-            }
-        }
-    }
-
-    /// Whatever is left of it ends.
-    fn end(&self) {
-        for pid in [self.first, self.zygote] {
-            if pid != 0 {
-                // Each leads a session, or is about to.
-                // SAFETY: signals our own children, which are not all reaped.
-                unsafe {
-                    libc::kill(-pid, libc::SIGKILL);
-                    libc::kill(pid, libc::SIGKILL);
+            match reaped {
+                Reaped::One(pid, status) if libc::WIFSIGNALED(status) => {
+                    let signal = signal_name(libc::WTERMSIG(status));
+                    return Err(LaunchError::Killed { pid, signal });
                 }
+                Reaped::One(pid, _) if pid == self.zygote => return Err(LaunchError::Panic),
+                // Also the first: a thread that executes a program leaves its process for a new one.
+                Reaped::One(..) => {}
+                Reaped::NoneYet => return Ok(None),
+                // Gone without a word on how it ended.
+                Reaped::NoneLeft => return Err(LaunchError::Panic),
             }
         }
-        // SAFETY: reaps our own children.
-        while unsafe { libc::waitpid(-1, std::ptr::null_mut(), libc::__WALL) } > 0 {}
     }
 }
 

@@ -210,10 +210,15 @@ impl Volume {
 
     fn write_pages(&mut self, ino: u64, size: u64, offset: u64, data: &[u8]) -> Result<()> {
         let end = offset + data.len() as u64;
+        // Of a block that is written from its beginning to the file's end, nothing is left to read.
+        let needed = if end < size { size } else { 0 };
         if offset / B < end / B {
             // What has to be read is, before anything is changed.
-            for at in [offset, end].into_iter().filter(|at| at % B != 0) {
-                self.page(ino, at / B, size)?;
+            if offset % B != 0 {
+                self.page(ino, offset / B, size)?;
+            }
+            if end % B != 0 {
+                self.page(ino, end / B, needed)?;
             }
         }
         let mut done = 0;
@@ -224,7 +229,8 @@ impl Volume {
             match rest.first_chunk() {
                 Some(whole) if skip == 0 => self.put_page(ino, at / B, Box::new(*whole))?,
                 _ => {
-                    let page = self.page(ino, at / B, size)?;
+                    let needed = if skip == 0 { needed } else { size };
+                    let page = self.page(ino, at / B, needed)?;
                     copy(&mut page[..], skip, rest.get(..n));
                 }
             }

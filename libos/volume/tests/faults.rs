@@ -423,3 +423,48 @@ fn what_is_written_to_a_damaged_file_does_not_keep_others_from_being_durable() {
         assert!(refused > 2 && accepted > 100, "{refused} {accepted}");
     }
 }
+
+#[test]
+fn what_is_written_whole_need_not_be_read_before() {
+    let disk = Disk::default();
+    let mut v = create(&disk, 4 << 20);
+    let ino = v.create_file(ROOT, b"f", &NEW).unwrap();
+    // In extents of their own.
+    v.write(ino, 0, &[1; BLOCK]).unwrap();
+    v.commit().unwrap();
+    v.write(ino, B, &[1; 900]).unwrap();
+    v.commit().unwrap();
+    let before = disk.data();
+    // The log says all of the last block, and so does who writes it again.
+    v.write(ino, B + 5, &[2; 10]).unwrap();
+    let generation = v.usage().generation;
+    v.fsync(ino).unwrap();
+    assert_eq!(v.usage().generation, generation, "logged");
+    let mut expected = [1; BLOCK + 900];
+    expected[BLOCK + 5..BLOCK + 15].fill(2);
+    let after = disk.data();
+    let mut found = 0;
+    for bad in 4..before.len() / BLOCK {
+        let altered = |image: &[u8]| {
+            let mut image = image.to_vec();
+            image[bad * BLOCK + 50] ^= 1;
+            open(&Disk::with(image))
+        };
+        let Ok(mut v) = altered(&before) else {
+            continue;
+        };
+        let mut buf = [0; BLOCK];
+        if v.read(ino, 0, &mut buf).is_err() || v.read(ino, B, &mut buf).is_ok() {
+            continue;
+        }
+        found += 1;
+        let mut v = altered(&after).unwrap();
+        assert!(read_all(&mut v, ino).unwrap() == expected);
+        let mut v = altered(&before).unwrap();
+        assert!(v.write(ino, B, &[3; 899]).is_err());
+        assert_eq!(v.write(ino, B, &[3; 900]), Ok(900));
+        assert_eq!(v.write(ino, B - 1, &[3; 902]), Ok(902));
+        assert_eq!(fsck(&mut v), Vec::<String>::new());
+    }
+    assert_eq!(found, 1);
+}

@@ -23,8 +23,9 @@ COMMAND = ROOT / "target/release/bastide"
 LISTS = {"command": ROOT / "tools/bastide/start.ld", "image": ROOT / "pal/linux/image/start.ld"}
 # Beside the linker's own script, and in image.ld.
 FORMS = {"command": "SECTIONS {{ .text.start : {{\n{}}} }}\nINSERT BEFORE .text;\n", "image": "{}"}
-# Windows of text that a start of the first program may touch.
-MOST = {"command": 12, "image": 10}
+# Windows of text that a start of the first program may touch: some ten if the lists are new, more
+# than thirty without any.
+MOST = {"command": 20, "image": 20}
 WINDOW = 16
 IMAGE_BASE = 0x2000_0000_0000
 PROGRAMS = [

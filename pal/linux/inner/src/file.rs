@@ -318,8 +318,8 @@ impl HostFiles for LinuxPal {
             };
             host::check_len(r, buf.len())
         })?;
-        buf.truncate(n);
-        Ok(buf)
+        // The kernel keeps it: without what is left of the buffer.
+        Ok(buf[..n].to_vec())
     }
 
     fn mkdir(&self, dir: HostFd, path: &[u8], mode: u32) -> Result<()> {

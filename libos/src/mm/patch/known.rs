@@ -196,7 +196,7 @@ impl Mm {
             }
             let clear = k.clear.unwrap_or_else(|| {
                 let clear = !k.shape.is_after()
-                    || super::nothing_branches_into(site, place.start, place.end);
+                    || super::entered(&[site], place.start, place.end).is_empty();
                 found(k.offset, clear);
                 clear
             });

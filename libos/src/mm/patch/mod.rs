@@ -323,6 +323,7 @@ impl Mm {
         write: fn(&[Jump]) -> Result<()>,
     ) {
         let mut jumps: Vec<Jump> = Vec::new();
+        let entered = self.entered(s, sites);
         for &site in sites {
             let Some(mut known) = s.sites.get(&site).copied() else {
                 continue;
@@ -331,7 +332,10 @@ impl Mm {
             if !known.is_current(site) || overlaps(&jumps, known.jump_at(site)) {
                 continue;
             }
-            let jump = self.jump_for(s, site, &mut known, entry);
+            let jump = match entered.contains(&site) {
+                true => None,
+                false => self.jump_for(s, site, &mut known, entry),
+            };
             known.stage = match jump {
                 Some(_) => Stage::Jumping,
                 None => Stage::Refused,
@@ -343,12 +347,22 @@ impl Mm {
         let _ = write(&jumps);
     }
 
+    /// Those of a page's sites that must stay as something branches into what would be replaced.
+    fn entered(&self, s: &Sites, sites: &[usize]) -> Vec<usize> {
+        let is_after = |site: &&usize| {
+            let known = s.sites.get(*site).and_then(|known| known.shape);
+            known.is_some_and(Shape::is_after)
+        };
+        let after: Vec<usize> = sites.iter().filter(is_after).copied().collect();
+        let code = after
+            .first()
+            .and_then(|site| self.private_code(*site, site + 1));
+        code.map_or(Vec::new(), |(start, end)| entered(&after, start, end))
+    }
+
     /// The jump to a site's stub, and where it goes.
     fn jump_for(&self, s: &mut Sites, site: usize, known: &mut Site, entry: u32) -> Option<Jump> {
-        let (start, end) = self.private_code(site - shape::BEFORE, site + shape::AFTER)?;
-        if known.shape?.is_after() && !nothing_branches_into(site, start, end) {
-            return None;
-        }
+        self.private_code(site - shape::BEFORE, site + shape::AFTER)?;
         if known.stub == 0 {
             make_stub(self, s, site, known, entry)?;
         }
@@ -371,11 +385,18 @@ fn overlaps(jumps: &[Jump], at: usize) -> bool {
     jumps.iter().any(|(other, _)| other.abs_diff(at) < JUMP)
 }
 
-/// Nothing in the code `start..end` seems to branch into what an *after* shape replaces.
-fn nothing_branches_into(site: usize, start: usize, end: usize) -> bool {
-    let base = start.max(site.saturating_sub(FAR));
-    let mut code = alloc::vec![0; end.min(site + FAR) - base];
-    raw::read(base, &mut code).is_ok() && !shape::is_branch_target(&code, base, site)
+/// Those of some sites, ascending, in code at `start..end`, that something near them seems to branch
+/// into.
+fn entered(sites: &[usize], start: usize, end: usize) -> Vec<usize> {
+    let (Some(first), Some(last)) = (sites.first(), sites.last()) else {
+        return Vec::new();
+    };
+    let base = start.max(first.saturating_sub(FAR));
+    let mut code = alloc::vec![0; end.min(last + FAR) - base];
+    match raw::read(base, &mut code) {
+        Ok(()) => shape::branch_targets(&code, base, sites),
+        Err(_) => sites.to_vec(),
+    }
 }
 
 /// Puts jumps into code that nobody runs meanwhile.

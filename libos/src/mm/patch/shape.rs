@@ -284,19 +284,29 @@ pub fn last(code: &[u8], end: usize) -> Option<usize> {
     found.filter(fits).map(|step| step.len)
 }
 
-/// Whether some branch near `site` seems to go into the bytes that an *after* shape replaces.
-/// `code` starts at `base`. What may be a branch counts as one: better one site less.
-pub fn is_branch_target(code: &[u8], base: usize, site: usize) -> bool {
-    code.windows(6).enumerate().any(|(i, bytes)| {
+/// Those of `sites`, ascending, where some branch in `code`, which starts at `base`, seems to go into
+/// the bytes that an *after* shape replaces. What may be a branch counts as one: better one site less.
+pub fn branch_targets(code: &[u8], base: usize, sites: &[usize]) -> Vec<usize> {
+    let entered = |(i, bytes): (usize, &[u8])| {
         let (len, distance) = match *bytes {
             [0x70..=0x7f | 0xe0..=0xe3 | 0xeb, d, ..] => (2, isize::from(d as i8)),
             [JMP, a, b, c, d, _] => (5, i32::from_le_bytes([a, b, c, d]) as isize),
             [0x0f, 0x80..=0x8f, a, b, c, d] => (6, i32::from_le_bytes([a, b, c, d]) as isize),
-            _ => return false,
+            _ => return &[][..],
         };
         let to = (base + i + len).wrapping_add_signed(distance);
-        to > site && to < site + JUMP && may_begin(&code[..i])
-    })
+        let first = sites.partition_point(|&site| site + JUMP <= to);
+        let end = sites.partition_point(|&site| site < to);
+        match first < end && may_begin(&code[..i]) {
+            true => &sites[first..end],
+            false => &[],
+        }
+    };
+    code.windows(6)
+        .enumerate()
+        .flat_map(entered)
+        .copied()
+        .collect()
 }
 
 /// An instruction may begin behind `code`.
@@ -512,23 +522,24 @@ mod tests {
         let base = 0x1000;
         let site = base + 32;
         let mut code = [0x90u8; 64];
-        assert!(!is_branch_target(&code, base, site));
+        let is_target = |code: &[u8], site| branch_targets(code, base, &[site]) == [site];
+        assert!(!is_target(&code, site));
         // jmp to site + 2
         code[10] = 0xeb;
         code[11] = 22;
-        assert!(is_branch_target(&code, base, site));
+        assert!(is_target(&code, site));
         // to the site itself is allowed
         code[11] = 20;
-        assert!(!is_branch_target(&code, base, site));
+        assert!(!is_target(&code, site));
         // The same bytes inside of an instruction: movabs
         let mut far = [0x90u8; 128];
         far[60..70].copy_from_slice(&[0x48, 0xb8, 0, 0, 0xeb, 26, 0, 0, 0, 0]);
-        assert!(!is_branch_target(&far, base, base + 90));
+        assert!(!is_target(&far, base + 90));
         far[60..62].copy_from_slice(&[0x90; 2]);
-        assert!(is_branch_target(&far, base, base + 90));
+        assert!(is_target(&far, base + 90));
         // jne rel32 to site + 2
         code[40..46].copy_from_slice(&[0x0f, 0x85, 0xf4, 0xff, 0xff, 0xff]);
-        assert!(is_branch_target(&code, base, site));
+        assert!(is_target(&code, site));
     }
 
     #[test]

@@ -34,6 +34,14 @@ std::thread_local! {
     /// Kernel pages that the calling thread said it is about to use.
     static EXPECTED: std::cell::RefCell<Vec<(usize, usize)>> =
         const { std::cell::RefCell::new(Vec::new()) };
+    /// What the platform says of how many kernel pages have memory.
+    static USED: std::cell::Cell<usize> = const { std::cell::Cell::new(0) };
+}
+
+/// From now on the platform tells the calling thread that so many of the kernel pages that it asks
+/// about have memory behind them.
+pub fn use_kernel_pages(pages: usize) {
+    USED.set(pages);
 }
 
 /// The kernel pages that the calling thread said it is about to use since the last time.
@@ -215,6 +223,9 @@ impl AddressSpace for Mock {
     }
     fn expect_kernel_pages(&self, addr: usize, len: usize) {
         EXPECTED.with_borrow_mut(|e| e.push((addr, len)));
+    }
+    fn used_kernel_pages(&self, _: usize, _: usize) -> usize {
+        USED.get()
     }
     fn release_kernel_pages(&self, addr: usize, len: usize) {
         bastide_base::pages::wipe_for_tests(addr, len);

@@ -199,7 +199,22 @@ impl Extents {
 
     /// Makes contents (zeros) at `page`, at most to `end`, in one block. `charge(n)` says how many
     /// of `n` more pages may be had. `None` if memory is out or `charge` gave nothing.
-    pub fn fill(&mut self, page: u64, end: u64, mut charge: impl FnMut(u64) -> u64) -> Option<Run> {
+    pub fn fill(&mut self, page: u64, end: u64, charge: impl FnMut(u64) -> u64) -> Option<Run> {
+        let run = self.lay_out(page, end, charge)?;
+        if let Ok(i) = self.find(page) {
+            let to = page + (run.len / PAGE) as u64;
+            self.list[i].filled(page, to);
+        }
+        Some(run)
+    }
+
+    /// As [`Extents::fill`], for pages that may never be touched.
+    pub fn lay_out(
+        &mut self,
+        page: u64,
+        end: u64,
+        mut charge: impl FnMut(u64) -> u64,
+    ) -> Option<Run> {
         let i = match self.find(page) {
             Ok(i) => i,
             Err(i) => {
@@ -227,7 +242,6 @@ impl Extents {
             }
             p += 1;
         }
-        e.filled(page, p);
         let run = (p > page).then(|| e.run(page, p));
         if e.is_empty() {
             self.list.remove(i);

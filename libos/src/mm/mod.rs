@@ -39,7 +39,7 @@ use crate::sysctl::{MAX_MAP_COUNT, OVERCOMMIT_MEMORY};
 use crate::{Errno, Result, Task, host_error, pal};
 use alloc::sync::{Arc, Weak};
 use alloc::vec::Vec;
-use bastide_base::pages::PAGE;
+use bastide_base::pages::{LARGE, PAGE};
 use bastide_base::sync::Mutex;
 use bastide_base::user::USER_END;
 use bastide_pal::{MapSource, Prot};
@@ -95,6 +95,9 @@ struct Place {
     fixed: bool,
     noreplace: bool,
     low: bool,
+    /// What the mapping begins with, if it may be in large pages of the kernel: they are mapped as
+    /// such where both lie alike.
+    offset: Option<u64>,
 }
 
 /// What came of a page fault.
@@ -237,6 +240,10 @@ impl Mm {
             fixed: r.fixed,
             noreplace: r.noreplace,
             low: extra.low,
+            offset: match v.memory {
+                Memory::Pages { offset, .. } => Some(offset),
+                _ => None,
+            },
         };
         let addr = s.place(place, len)?;
         let replaced = if r.fixed {
@@ -383,11 +390,18 @@ impl State {
             }
         }
         if r.low {
-            self.map.find_free_in(0x4000_0000, 0x8000_0000, len)
-        } else {
-            self.map.find_free(len)
+            return self
+                .map
+                .find_free_in(0x4000_0000, 0x8000_0000, len)
+                .ok_or(Errno::ENOMEM);
         }
-        .ok_or(Errno::ENOMEM)
+        if let Some(offset) = r.offset
+            && len >= LARGE
+            && let Some(at) = self.map.find_free(len + LARGE - PAGE)
+        {
+            return Ok(at + (offset as usize).wrapping_sub(at) % LARGE);
+        }
+        self.map.find_free(len).ok_or(Errno::ENOMEM)
     }
 
     /// `pages` more of a mapping like `v` may be had: ENOMEM.

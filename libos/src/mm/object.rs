@@ -11,7 +11,7 @@ use crate::uio::{IoDst, IoSrc};
 use crate::{Errno, Result};
 use alloc::sync::{Arc, Weak};
 use alloc::vec::Vec;
-use bastide_base::pages::PAGE;
+use bastide_base::pages::{self, PAGE};
 use bastide_base::sync::Mutex;
 use core::sync::atomic::{AtomicU64, Ordering};
 
@@ -132,7 +132,7 @@ const P: u64 = PAGE as u64;
 /// Shared memory up to this size comes in page by page.
 const SMALL: u64 = 16 * P;
 /// Pages of the largest block.
-const LARGE: u64 = 512;
+const LARGE: u64 = (pages::LARGE / PAGE) as u64;
 
 impl PageObject {
     /// Empty, size 0; cannot be sealed.
@@ -542,10 +542,11 @@ impl PageObject {
             let last = (first + LARGE).min(self.size().div_ceil(P));
             let mut at = first;
             while at < last
-                && let Some(r) = s.extents.fill(at, last, |n| self.charge(n))
+                && let Some(r) = s.extents.lay_out(at, last, |n| self.charge(n))
             {
                 at += (r.len / PAGE) as u64;
             }
+            s.expect_as_before(first);
             return s.extents.run(page, end).ok_or(Errno::ENOMEM);
         }
         let ahead = s.extents.run_before(page).max(1);
@@ -577,6 +578,24 @@ impl PageObject {
             .extents
             .next_present(offset / P)
             .map(|p| p * P)
+    }
+}
+
+impl State {
+    /// If nearly all pages of the block before are in use, those of a new one soon are.
+    fn expect_as_before(&self, first: u64) {
+        let block = |first: u64| {
+            let run = self.extents.run(first, first + LARGE)?;
+            (run.len == pages::LARGE).then(|| run.pages.addr() + run.offset)
+        };
+        let before = first.checked_sub(LARGE).and_then(block);
+        let (Some(before), Some(new), Some(pal)) = (before, block(first), bastide_base::platform())
+        else {
+            return;
+        };
+        if pal.used_kernel_pages(before, pages::LARGE) as u64 >= LARGE * 7 / 8 {
+            pal.expect_kernel_pages(new, pages::LARGE);
+        }
     }
 }
 

@@ -422,3 +422,37 @@ fn children_inherit_what_they_should() {
         .collect();
     assert_eq!(spans, vec![P, P, P]);
 }
+
+#[test]
+fn shared_memory_lies_so_that_large_pages_can_be_mapped() {
+    const N: usize = LARGE / P;
+    let mm = mm();
+    let object = PageObject::sized(4 * LARGE as u64);
+    for from in [0, 3] {
+        let at = mm.map(&shared(&object, 0, 2 * N, from)).unwrap();
+        assert_eq!(at % LARGE, from * P);
+    }
+    let a = mm.map(&shared(&object, 0, N - 1, 0)).unwrap();
+    let b = mm.map(&shared(&object, 0, 1, 0)).unwrap();
+    assert_eq!(b, a - P);
+}
+
+#[test]
+fn shared_memory_is_expected_where_all_before_it_is_used() {
+    let mm = mm();
+    let object = PageObject::sized(4 * LARGE as u64);
+    let at = mm.map(&shared(&object, 0, 4 * LARGE / P, 0)).unwrap();
+    let expected = |block: usize| {
+        crate::testing::expected_kernel_pages();
+        assert_eq!(read_fault(&mm, at + block * LARGE), FaultOutcome::Repaired);
+        let run = object.extent((block * LARGE) as u64, LARGE as u64).unwrap();
+        crate::testing::expected_kernel_pages().contains(&(run.pages.addr(), LARGE))
+    };
+    assert!(!expected(0));
+    crate::testing::use_kernel_pages(100);
+    assert!(!expected(1));
+    crate::testing::use_kernel_pages(LARGE / P);
+    assert!(expected(2));
+    crate::testing::use_kernel_pages(0);
+    assert!(!expected(3));
+}

@@ -59,6 +59,10 @@ pub trait AddressSpace {
     /// Most of these kernel pages are about to be used: a platform may bring them in together. Their
     /// contents stay.
     fn expect_kernel_pages(&self, _addr: usize, _len: usize) {}
+    /// How many of these kernel pages have memory behind them, as far as the platform knows.
+    fn used_kernel_pages(&self, _addr: usize, _len: usize) -> usize {
+        0
+    }
     /// Returns the memory behind kernel pages to the platform; they read as zero afterwards.
     fn release_kernel_pages(&self, addr: usize, len: usize);
 }

@@ -188,6 +188,16 @@ impl AddressSpace for LinuxPal {
         crate::large::expect(addr, len);
     }
 
+    fn used_kernel_pages(&self, addr: usize, len: usize) -> usize {
+        let mut used = [0u8; 512];
+        let len = len.min(used.len() * 4096);
+        // SAFETY: the host writes a byte a page, of which there is room for as many.
+        match host::check(unsafe { host!(__NR_mincore, addr, len, used.as_mut_ptr()) }) {
+            Ok(_) => used.iter().filter(|page| **page & 1 != 0).count(),
+            Err(_) => 0,
+        }
+    }
+
     fn release_kernel_pages(&self, addr: usize, len: usize) {
         if addr < BASE || addr.checked_add(len).is_none_or(|e| e > END) {
             return;

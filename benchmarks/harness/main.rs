@@ -90,7 +90,7 @@ fn benchmarks(arguments: &Arguments) -> Result<(), String> {
     }
     let report = match &arguments.from {
         Some(file) => publish::read(file)?,
-        None => measure(&jobs, arguments),
+        None => measure(&jobs, arguments)?,
     };
     let results = publish::keep(&report)?;
     if arguments.json {
@@ -105,12 +105,11 @@ fn benchmarks(arguments: &Arguments) -> Result<(), String> {
     Ok(())
 }
 
-fn measure(jobs: &[Job], arguments: &Arguments) -> Report {
+fn measure(jobs: &[Job], arguments: &Arguments) -> Result<Report, String> {
     let context = Rc::new(Context::new(arguments.quick));
-    let sides: Vec<_> = Side::all(context.scratch())
-        .into_iter()
-        .map(Rc::new)
-        .collect();
+    let sides = Side::all(context.scratch())
+        .map_err(|error| format!("cannot copy Bastide's executable to measure it: {error}"))?;
+    let sides: Vec<_> = sides.into_iter().map(Rc::new).collect();
     let rounds = arguments.rounds as usize;
     let machine = Machine::this();
     let mut skipped = Vec::new();
@@ -127,7 +126,7 @@ fn measure(jobs: &[Job], arguments: &Arguments) -> Report {
     // A job measures all its rows or none; of the table only some may be wanted.
     rows.retain(|line| wanted(&arguments.names, &line.name));
     rows.sort_by_key(|line| line.name.starts_with("memory/"));
-    Report {
+    Ok(Report {
         machine,
         rounds,
         quick: arguments.quick,
@@ -138,7 +137,7 @@ fn measure(jobs: &[Job], arguments: &Arguments) -> Report {
             .collect(),
         rows,
         skipped,
-    }
+    })
 }
 
 /// The jobs that have a wanted row.

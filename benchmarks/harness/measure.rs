@@ -57,7 +57,7 @@ pub fn measure(
     for number in 1..=rounds {
         eprintln!("{}: round {number} of {rounds}", job.name);
         // Who fails once takes no further part, and what he has shown does not count.
-        parts.retain_mut(|part| match (part.round)() {
+        parts.retain_mut(|part| match part.turn() {
             Ok(figures) => {
                 part.add(figures);
                 true
@@ -108,12 +108,20 @@ fn warm_up(job: &Job, context: &Rc<Context>, side: &Rc<Side>) -> Result<Part, St
 }
 
 impl Part {
+    fn turn(&mut self) -> Result<Figures, String> {
+        thread::sleep(REST);
+        (self.round)()
+    }
+
     fn add(&mut self, figures: Figures) {
         for (samples, figure) in self.samples.iter_mut().zip(figures) {
             samples.extend(figure);
         }
     }
 }
+
+/// Between two turns: what one has left behind ends meanwhile, not at the expense of the next.
+const REST: Duration = Duration::from_millis(50);
 
 /// Looks every few milliseconds at how much memory a side's work holds.
 struct Watch {

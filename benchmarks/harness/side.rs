@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
+use std::{fs, io};
 
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 enum Kind {
@@ -27,8 +28,12 @@ pub struct Side {
 }
 
 impl Side {
-    /// All sides that this machine has, native first; `state` is a directory for gVisor.
-    pub fn all(state: &Path) -> Vec<Side> {
+    /// All sides that this machine has, native first; `state` is a directory for gVisor, and for a copy
+    /// of Bastide's executable, as installing makes one: the host has what a linker wrote in smaller
+    /// pieces in its cache.
+    pub fn all(state: &Path) -> io::Result<Vec<Side>> {
+        let installed = state.join("bastide");
+        fs::copy(bastide(), &installed)?;
         let side = |kind, runner| Side {
             kind,
             runner,
@@ -38,11 +43,11 @@ impl Side {
         };
         let mut sides = vec![
             side(Kind::Native, PathBuf::new()),
-            side(Kind::Bastide, bastide()),
+            side(Kind::Bastide, installed),
         ];
         sides.extend(find("runsc").map(|runner| side(Kind::Gvisor, runner)));
         sides.extend(find("gocryptfs").map(|_| side(Kind::Gocryptfs, PathBuf::new())));
-        sides
+        Ok(sides)
     }
 
     pub fn name(&self) -> &'static str {

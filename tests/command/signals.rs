@@ -127,8 +127,8 @@ fn stop_and_continue() {
 }
 
 /// Has a shell prepare what the launcher inherits.
-fn by_shell(script: &str) -> Outcome {
-    let mut shell = command("sh", Path::new("/"));
+fn by_shell(shell: &str, script: &str) -> Outcome {
+    let mut shell = command(shell, Path::new("/"));
     shell.args(["-c", script]);
     run(shell, "", LIMIT)
 }
@@ -141,7 +141,7 @@ fn ignored_signals_are_inherited() {
             "{trap} exec {} run -q -- grep SigIgn /proc/self/status",
             bastide().display()
         );
-        let outcome = by_shell(&script);
+        let outcome = by_shell("sh", &script);
         assert_eq!(good(&outcome), format!("SigIgn:\t{mask:016x}\n"));
     }
 }
@@ -149,10 +149,11 @@ fn ignored_signals_are_inherited() {
 /// The ends of children too, of which the launcher must hear all the same.
 #[test]
 fn ignored_ends_of_children() {
-    let outcome = by_shell(&format!(
+    let script = format!(
         "exec perl -e '$SIG{{CHLD}} = q(IGNORE); exec @ARGV' {} run -q -- grep SigIgn /proc/self/status",
         bastide().display()
-    ));
+    );
+    let outcome = by_shell("sh", &script);
     assert_eq!(good(&outcome), format!("SigIgn:\t{:016x}\n", 1 << 16));
 }
 
@@ -164,9 +165,7 @@ fn other_children_are_left_alone() {
          exec {} run -q -- bash -c 'sleep 1000 & (sleep 0.1; exit 5); exit $?'",
         bastide().display()
     );
-    let mut shell = command("bash", Path::new("/"));
-    shell.args(["-c", &script]);
-    let outcome = run(shell, "", LIMIT);
+    let outcome = by_shell("bash", &script);
     let other = outcome.stdout.trim().parse().ok().and_then(Pid::from_raw);
     // Fails if it is gone.
     kill_process(other.expect("the shell told it"), Signal::KILL).unwrap();
@@ -181,7 +180,7 @@ fn closed_standard_descriptors() {
         "exec {} run -q -- sh -c 'echo lost; exit 7' <&- >&- 2>&-",
         bastide().display()
     );
-    let outcome = by_shell(&script);
+    let outcome = by_shell("sh", &script);
     assert_eq!(outcome.ending, Ending::Code(7), "{outcome:?}");
     assert_eq!(outcome.stdout, "");
 }

@@ -3,7 +3,7 @@
 
 mod common;
 
-use bastide_volume::{DeviceError, Error, Limits, New, ROOT, Rename, SetAttr, SetXattr};
+use bastide_volume::{DeviceError, Error, Limits, New, ROOT, Rename, SetXattr};
 use bastide_volume::{Result, Volume, mode};
 use common::model::{Both, Did, Model, Shape};
 use common::*;
@@ -305,11 +305,7 @@ fn a_damaged_block_fails_who_reads_it() {
         v.write(other, 0, &[block as u8; 2000]).unwrap();
     }
     assert!(damaged >= 40, "{damaged}");
-    let cut = SetAttr {
-        size: Some(0),
-        ..SetAttr::default()
-    };
-    v.set_attr(ino, &cut).unwrap();
+    set_size(&mut v, ino, 0).unwrap();
     v.commit().unwrap();
     assert_eq!(v.inode(ino).unwrap().kind(), mode::FILE);
     assert_eq!(fsck(&mut v), Vec::<String>::new());
@@ -342,14 +338,7 @@ fn what_fails_halfway_is_taken_back() {
                 v.drop_cache();
                 disk.0.lock().unwrap().bad = bad * BLOCK..bad * BLOCK + 1;
                 let done = match what {
-                    0 => {
-                        let size = Some([0, 90, 300][bad % 3] * B + 1);
-                        let attr = SetAttr {
-                            size,
-                            ..SetAttr::default()
-                        };
-                        v.set_attr(ino, &attr)
-                    }
+                    0 => set_size(&mut v, ino, [0, 90, 300][bad % 3] * B + 1),
                     1 => v.punch(ino, 510 * B + bad as u64 % 80 * B, 99 * B),
                     _ => v.write(ino, 8, &[8; 3 * BLOCK]).map(drop),
                 };

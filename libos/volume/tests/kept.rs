@@ -3,7 +3,7 @@
 
 mod common;
 
-use bastide_volume::{Limits, ROOT, SetAttr, Volume};
+use bastide_volume::{Limits, ROOT, Volume};
 use common::*;
 
 /// Blocks that are kept.
@@ -90,12 +90,7 @@ fn what_was_written_is_what_is_read() {
                     model[at..end].fill(0);
                 }
                 3 if step % 8 == 0 => {
-                    let size = Some((at + 1) as u64);
-                    let attr = SetAttr {
-                        size,
-                        ..SetAttr::default()
-                    };
-                    v.set_attr(ino, &attr).unwrap();
+                    set_size(&mut v, ino, (at + 1) as u64).unwrap();
                     model.resize(at + 1, 0);
                     model.extend_from_slice(&[7; 9]);
                     assert_eq!(v.write(ino, (at + 1) as u64, &[7; 9]), Ok(9));

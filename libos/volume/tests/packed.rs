@@ -4,7 +4,7 @@
 mod common;
 
 use bastide_volume::image::{Draft, seal};
-use bastide_volume::{Error, Header, Image, Kdf, Limits, Options, ROOT, SetAttr, Volume};
+use bastide_volume::{Error, Header, Image, Kdf, Limits, Options, ROOT, Volume};
 use common::*;
 
 fn packing(disk: &Disk) -> Volume {
@@ -101,23 +101,19 @@ fn what_is_overwritten_in_part_goes_with_its_last_part() {
     assert_eq!(v.stat(f).unwrap().blocks, 15);
     assert_eq!(read_all(&mut v, f).unwrap(), expected);
     // A cut leaves a part of what is packed, and that stays until the next.
-    let size = |size| SetAttr {
-        size: Some(size),
-        ..SetAttr::default()
-    };
     v.write(f, 0, &text(16 * BLOCK)).unwrap();
     v.commit().unwrap();
-    v.set_attr(f, &size(5000)).unwrap();
+    set_size(&mut v, f, 5000).unwrap();
     v.commit().unwrap();
     assert_eq!(v.stat(f).unwrap().blocks, stored + 1);
     assert_eq!(read_all(&mut v, f).unwrap(), text(5000));
-    v.set_attr(f, &size(9 * B)).unwrap();
+    set_size(&mut v, f, 9 * B).unwrap();
     assert!(read_all(&mut v, f).unwrap()[5000..].iter().all(|b| *b == 0));
-    v.set_attr(f, &size(4096)).unwrap();
+    set_size(&mut v, f, 4096).unwrap();
     v.commit().unwrap();
     assert_eq!(v.stat(f).unwrap().blocks, stored);
     assert_eq!(read_all(&mut v, f).unwrap(), text(4096));
-    v.set_attr(f, &size(0)).unwrap();
+    set_size(&mut v, f, 0).unwrap();
     assert_eq!(used(&mut v), empty);
 }
 

@@ -3,7 +3,7 @@
 
 mod common;
 
-use bastide_volume::{Error, ROOT, Reading, Result, SetAttr, Volume};
+use bastide_volume::{Error, ROOT, Reading, SetAttr, Volume};
 use common::*;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Mutex, MutexGuard};
@@ -151,14 +151,6 @@ fn fill(v: &mut Volume, name: &[u8]) -> u64 {
             }
         }
     }
-}
-
-fn set_size(v: &mut Volume, ino: u64, size: u64) -> Result<()> {
-    let attr = SetAttr {
-        size: Some(size),
-        ..SetAttr::default()
-    };
-    v.set_attr(ino, &attr)
 }
 
 #[test]

@@ -3,7 +3,7 @@
 
 mod common;
 
-use bastide_volume::{Limits, ROOT, SetAttr, Volume};
+use bastide_volume::{Limits, ROOT, Volume};
 use common::*;
 
 /// Blocks of the file, of which every second is a hole.
@@ -28,12 +28,11 @@ fn changing(changed: usize) -> Limits {
     }
 }
 
-fn cut(v: &mut Volume, ino: u64, size: u64) {
-    let attr = SetAttr {
-        size: Some(size),
-        ..SetAttr::default()
-    };
-    v.set_attr(ino, &attr).unwrap();
+/// How many commits there are while something is done.
+fn commits_in(v: &mut Volume, what: impl FnOnce(&mut Volume)) -> u64 {
+    let before = v.usage().generation;
+    what(v);
+    v.usage().generation - before
 }
 
 /// The file after `fsync(2)` and a power cut; and nothing is wrong with the volume.
@@ -50,9 +49,7 @@ fn a_hole_is_durable_whole() {
     for changed in 2..20 {
         let disk = Disk::default();
         let (mut v, ino) = opened(&disk, changing(changed));
-        let before = v.usage().generation;
-        v.punch(ino, 0, LEN * B).unwrap();
-        commits += v.usage().generation - before;
+        commits += commits_in(&mut v, |v| v.punch(ino, 0, LEN * B).unwrap());
         let seen = after_power_cut(&mut v, &disk, ino);
         assert!(seen.iter().all(|b| *b == 0), "{changed}");
     }
@@ -65,9 +62,7 @@ fn a_cut_is_durable_and_what_was_cut_off_does_not_come_back() {
     for changed in 2..20 {
         let disk = Disk::default();
         let (mut v, ino) = opened(&disk, changing(changed));
-        let before = v.usage().generation;
-        cut(&mut v, ino, B);
-        commits += v.usage().generation - before;
+        commits += commits_in(&mut v, |v| set_size(v, ino, B).unwrap());
         v.write(ino, (LEN + 3) * B, b"end").unwrap();
         let seen = after_power_cut(&mut v, &disk, ino);
         assert_eq!(seen.len() as u64, (LEN + 3) * B + 3);
@@ -96,9 +91,7 @@ fn a_cut_within_a_block_is_durable() {
         for at in 0..64 {
             v.write(other, at * LEN / 64 * 2 * B, &[2]).unwrap();
         }
-        let before = v.usage().generation;
-        cut(&mut v, ino, 3000);
-        commits += v.usage().generation - before;
+        commits += commits_in(&mut v, |v| set_size(v, ino, 3000).unwrap());
         let seen = after_power_cut(&mut v, &disk, ino);
         assert!(seen == [1; 3000], "{changed}");
     }

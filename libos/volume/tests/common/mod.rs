@@ -9,7 +9,7 @@ pub mod model;
 pub use disk::*;
 
 use bastide_volume::{
-    Anchor, Error, Kdf, Limits, Mark, New, Options, Platform, Result, Volume, mode,
+    Anchor, Error, Kdf, Limits, Mark, New, Options, Platform, Result, SetAttr, Volume, mode,
 };
 use std::collections::BTreeMap;
 use std::fmt::Write;
@@ -130,6 +130,14 @@ pub fn dump(v: &mut Volume) -> Result<Dump> {
         out.insert(path, text);
     }
     Ok(out)
+}
+
+pub fn set_size(v: &mut Volume, ino: u64, size: u64) -> Result<()> {
+    let attr = SetAttr {
+        size: Some(size),
+        ..SetAttr::default()
+    };
+    v.set_attr(ino, &attr)
 }
 
 pub fn read_all(v: &mut Volume, ino: u64) -> Result<Vec<u8>> {

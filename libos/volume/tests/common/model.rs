@@ -278,11 +278,7 @@ impl Both {
                     1 => rng.below(self.shape.file),
                     _ => rng.below(m.0[&ino].data.len() as u64 + 1),
                 };
-                let attr = SetAttr {
-                    size: Some(size),
-                    ..SetAttr::default()
-                };
-                let done = v.set_attr(ino, &attr);
+                let done = super::set_size(v, ino, size);
                 if !full(&done) {
                     done.unwrap();
                     m.node(ino).data.resize(size as usize, 0);

@@ -83,7 +83,7 @@ fn order(layout: &Layout) -> usize {
 unsafe impl GlobalAlloc for Heap {
     unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
         let Some(c) = class(&layout) else {
-            if layout.align() > (2 << 20) {
+            if layout.align() > pages::LARGE {
                 return core::ptr::null_mut();
             }
             let addr = pages::take(order(&layout));

@@ -3,8 +3,8 @@
 //! Blocks are powers of two of pages, taken from one arena. A free block keeps its list link in
 //! its own first page; the memory behind the rest of a large free block goes back to the platform.
 //!
-//! Small blocks lie side by side, so the two megabytes around the first of them are soon used: once
-//! there is some memory in use, the platform is told at once ([`LARGE`]).
+//! Small blocks lie side by side, so that the large page around the first of them is soon used all over:
+//! the platform is told then.
 
 use crate::sync::Mutex;
 use crate::user;
@@ -19,7 +19,7 @@ const RELEASE_ORDER: usize = 4;
 pub const LARGE: usize = PAGE << LARGE_ORDER;
 const LARGE_ORDER: usize = 9;
 /// So much of the arena is brought in page by page: small programs do not use more.
-const SMALL: usize = 2 << 20;
+const SMALL: usize = LARGE;
 
 struct Arena {
     next: usize,
@@ -273,7 +273,7 @@ pub fn init_for_tests() {
     let mut a = ARENA.lock();
     if a.next == 0 {
         const SIZE: usize = 256 << 20;
-        let layout = core::alloc::Layout::from_size_align(SIZE, 2 << 20).expect("valid layout");
+        let layout = core::alloc::Layout::from_size_align(SIZE, LARGE).expect("valid layout");
         // SAFETY: the layout has a size; the memory is leaked, so the arena owns it for ever.
         let mem = unsafe { alloc::alloc::alloc_zeroed(layout) } as usize;
         *a = Arena::new(mem, mem + SIZE);

@@ -82,19 +82,6 @@ impl Extent {
         }
     }
 
-    /// The pages from `from` up to `to` just got contents.
-    fn filled(&self, from: u64, to: u64) {
-        let dense = self.first + DENSE;
-        if self.pages.len() == LARGE
-            && from < dense
-            && dense <= to
-            && self.next(self.first, dense, false) == dense
-            && let Some(pal) = bastide_base::platform()
-        {
-            pal.expect_kernel_pages(self.pages.addr(), LARGE);
-        }
-    }
-
     fn zero_present(&self, from: u64, to: u64) {
         let mut p = self.next(from, to, true);
         while p < to {
@@ -201,9 +188,14 @@ impl Extents {
     /// of `n` more pages may be had. `None` if memory is out or `charge` gave nothing.
     pub fn fill(&mut self, page: u64, end: u64, charge: impl FnMut(u64) -> u64) -> Option<Run> {
         let run = self.lay_out(page, end, charge)?;
-        if let Ok(i) = self.find(page) {
-            let to = page + (run.len / PAGE) as u64;
-            self.list[i].filled(page, to);
+        let inside = (run.offset / PAGE) as u64;
+        let first = page - inside;
+        if run.pages.len() == LARGE
+            && (inside..inside + (run.len / PAGE) as u64).contains(&(DENSE - 1))
+            && self.next_absent(first) >= first + DENSE
+            && let Some(pal) = bastide_base::platform()
+        {
+            pal.expect_kernel_pages(run.pages.addr(), LARGE);
         }
         Some(run)
     }

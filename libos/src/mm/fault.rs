@@ -9,14 +9,14 @@ use crate::user::{self, UserAddr};
 use crate::{Errno, Result, Task, host_error, pal};
 use alloc::sync::Arc;
 use alloc::vec::Vec;
-use bastide_base::pages::PAGE;
+use bastide_base::pages::{LARGE, PAGE};
 use bastide_pal::{MapSource, Prot};
 use core::sync::atomic::Ordering;
 
 const SEGV_MAPERR: i32 = 1;
 const SEGV_ACCERR: i32 = 2;
 /// A fault brings in what contents there are in this many bytes around it.
-const AROUND: usize = 2 << 20;
+const AROUND: usize = LARGE;
 /// Most host mappings that one fill makes; the rest comes on access.
 const FILL_MAX: usize = 1024;
 /// The first program's stack grows by at least this much at a time.

@@ -390,18 +390,15 @@ impl State {
             }
         }
         if r.low {
-            return self
-                .map
-                .find_free_in(0x4000_0000, 0x8000_0000, len)
-                .ok_or(Errno::ENOMEM);
+            return (self.map.find_free_in(0x4000_0000, 0x8000_0000, len)).ok_or(Errno::ENOMEM);
         }
-        if let Some(offset) = r.offset
-            && len >= LARGE
-            && let Some(at) = self.map.find_free(len + LARGE - PAGE)
-        {
-            return Ok(at + (offset as usize).wrapping_sub(at) % LARGE);
-        }
-        self.map.find_free(len).ok_or(Errno::ENOMEM)
+        let alike = r.offset.filter(|_| len >= LARGE).and_then(|offset| {
+            let at = self.map.find_free(len + LARGE - PAGE)?;
+            Some(at + (offset as usize).wrapping_sub(at) % LARGE)
+        });
+        alike
+            .or_else(|| self.map.find_free(len))
+            .ok_or(Errno::ENOMEM)
     }
 
     /// `pages` more of a mapping like `v` may be had: ENOMEM.

@@ -113,25 +113,27 @@ pub(crate) fn keeps(addr: usize, len: usize) -> bool {
 
 /// Brings a large page of the arena in as a whole, where the host has one at hand.
 pub(crate) fn expect(addr: usize, len: usize) {
-    let ours = addr >= ARENA && addr % LARGE == 0 && len == LARGE;
+    if addr < ARENA || addr % LARGE != 0 || len != LARGE {
+        return;
+    }
     let wait = RESTING.load(Ordering::Relaxed);
     if wait > 0 {
         RESTING.store(wait - 1, Ordering::Relaxed);
-    } else if ours {
-        // The host makes none of nothing, nor of what was only read.
-        // SAFETY: memory of the arena; a byte is written as it is.
-        let byte = unsafe { AtomicU8::from_ptr(addr as *mut u8) };
-        let _ = byte.compare_exchange(0, 0, Ordering::Relaxed, Ordering::Relaxed);
-        let now = || crate::LinuxPal.now(Clock::Monotonic);
-        let start = now();
-        let done = collapse(addr..addr + LARGE);
-        let rest = match done && now().saturating_sub(start) <= SLOW {
-            true => 0,
-            false => REST_NEXT.load(Ordering::Relaxed),
-        };
-        RESTING.store(rest, Ordering::Relaxed);
-        REST_NEXT.store((rest * 2).clamp(REST.start, REST.end), Ordering::Relaxed);
+        return;
     }
+    // The host makes none of nothing, nor of what was only read.
+    // SAFETY: memory of the arena; a byte is written as it is.
+    let byte = unsafe { AtomicU8::from_ptr(addr as *mut u8) };
+    let _ = byte.compare_exchange(0, 0, Ordering::Relaxed, Ordering::Relaxed);
+    let now = || crate::LinuxPal.now(Clock::Monotonic);
+    let start = now();
+    let done = collapse(addr..addr + LARGE);
+    let rest = match done && now().saturating_sub(start) <= SLOW {
+        true => 0,
+        false => REST_NEXT.load(Ordering::Relaxed),
+    };
+    RESTING.store(rest, Ordering::Relaxed);
+    REST_NEXT.store((rest * 2).clamp(REST.start, REST.end), Ordering::Relaxed);
 }
 
 /// Puts memory into large pages, its contents unchanged; false if the host cannot.

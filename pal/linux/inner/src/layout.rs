@@ -12,7 +12,7 @@ pub const IMAGE: usize = BASE;
 /// Room for the image.
 pub const IMAGE_SIZE: usize = 64 << 20;
 /// A large page of the host's.
-pub const LARGE: usize = 2 << 20;
+pub const LARGE: usize = bastide_base::pages::LARGE;
 /// The image is only read below, and written from here on (`image.ld`).
 pub const DATA: usize = IMAGE + 2 * LARGE;
 /// A [`Control`], in the last page of the large one that begins at [`DATA`].

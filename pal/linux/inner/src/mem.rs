@@ -4,6 +4,7 @@ use crate::LinuxPal;
 use crate::host::{self, host};
 use crate::layout::{BASE, END};
 use crate::start::control;
+use bastide_base::pages::{LARGE, PAGE};
 use bastide_base::user::USER_END;
 use bastide_pal::{AddressSpace, Error, IoVec, MapSource, Prot, Result, ThreadId};
 use core::sync::atomic::Ordering;
@@ -189,8 +190,8 @@ impl AddressSpace for LinuxPal {
     }
 
     fn used_kernel_pages(&self, addr: usize, len: usize) -> usize {
-        let mut used = [0u8; 512];
-        let len = len.min(used.len() * 4096);
+        let mut used = [0u8; LARGE / PAGE];
+        let len = len.min(LARGE);
         // SAFETY: the host writes a byte a page, of which there is room for as many.
         match host::check(unsafe { host!(__NR_mincore, addr, len, used.as_mut_ptr()) }) {
             Ok(_) => used.iter().filter(|page| **page & 1 != 0).count(),

@@ -137,15 +137,18 @@ fn clone(flags: u32, b: &mut Block) -> Result<ThreadId> {
 /// The block is this thread's, and of a spare nobody else's until it is [offered](offer).
 pub(crate) unsafe extern "C" fn on_start(this: *const Block) {
     // SAFETY: the caller's promise.
-    let slot = slot_index(unsafe { begin_thread(&*this) });
-    if USED[slot].load(Ordering::Relaxed) == SPARE {
+    let slot = unsafe {
+        begin_thread(&*this);
+        slot_index(&*this)
+    };
+    if is_spare(slot) {
         offer(slot);
     }
     // SAFETY: whoever filled a spare's block is done with it.
     run(unsafe { &*this });
 }
 
-fn begin_thread(b: &Block) -> &Block {
+fn begin_thread(b: &Block) {
     trap::set_stack(b);
     if b.new_process != 0 {
         // The host stored it before the thread ran.
@@ -153,7 +156,6 @@ fn begin_thread(b: &Block) -> &Block {
             .store(b.tid.load(Ordering::Relaxed), Ordering::Relaxed);
         die_with_launcher();
     }
-    b
 }
 
 /// Does what the block says.
@@ -213,6 +215,10 @@ static FRESH_WORD: AtomicU32 = AtomicU32::new(0);
 static SPARE_SLOT: AtomicU32 = AtomicU32::new(0);
 const COMING: u32 = u32::MAX;
 
+fn is_spare(slot: usize) -> bool {
+    USED[slot].load(Ordering::Acquire) == SPARE
+}
+
 /// Makes a spare if there is none; without one, processes are made when they are wanted. Runs in the
 /// zygote.
 fn make_spare() {
@@ -233,7 +239,7 @@ fn make_spare() {
 /// filled.
 fn offer(slot: usize) {
     SPARE_SLOT.store(slot as u32 + 1, Ordering::Release);
-    while USED[slot].load(Ordering::Acquire) == SPARE {
+    while is_spare(slot) {
         crate::park::futex_wait(&USED[slot], SPARE, None);
     }
 }
@@ -345,16 +351,11 @@ pub(crate) fn zygote() -> ! {
 impl Threads for LinuxPal {
     fn spawn(&self, how: Spawn, start: Start) -> Result<ThreadId> {
         let becomes = BOOTING.load(Ordering::Relaxed) != 0;
-        let spare = match how {
-            Spawn::Fresh if !becomes => take_spare(),
-            _ => None,
-        };
-        let is_spare = spare.is_some();
-        let b = match spare {
+        let spare = || (how == Spawn::Fresh).then(take_spare).flatten();
+        let b = match becomes {
             // SAFETY: this thread's own, which nothing refers to.
-            _ if becomes => unsafe { &mut *(block().this as *mut Block) },
-            Some(b) => b,
-            None => take_slot()?,
+            true => unsafe { &mut *(block().this as *mut Block) },
+            false => spare().map_or_else(take_slot, Ok)?,
         };
         b.token = start.token;
         b.park = start.park;
@@ -367,9 +368,9 @@ impl Threads for LinuxPal {
         }
         match how {
             _ if becomes => Ok(ThreadId(b.tid.load(Ordering::Relaxed))),
-            _ if is_spare => Ok(start_spare(b)),
             Spawn::Shared => clone(SHARED, b),
             Spawn::Copy => clone(PROCESS, b),
+            Spawn::Fresh if is_spare(slot_index(b)) => Ok(start_spare(b)),
             Spawn::Fresh => spawn_fresh(b),
         }
     }
